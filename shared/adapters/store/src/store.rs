@@ -1,0 +1,175 @@
+use std::{fmt, ops::Range, sync::Arc};
+
+use bytes::Bytes;
+use futures_util::TryStreamExt;
+use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, path::Path};
+use stillpoint_model::{Error, Requests, Result};
+
+use crate::{Meter, failure::classify, open::install_tls_provider};
+
+/// Entries that one LIST request returns in S3, Azure and Google Cloud Storage.
+const LIST_PAGE_ENTRIES: usize = 1000;
+
+/// One object of a listing.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Entry {
+    /// Its name in the vault, without the vault's own prefix.
+    pub name: String,
+    /// Its size.
+    pub size_bytes: u64,
+}
+
+/// What lies directly under a prefix.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Listing {
+    /// Names of the next level, without the prefix and the slash; sorted.
+    pub folders: Vec<String>,
+    /// Objects directly under the prefix; sorted.
+    pub objects: Vec<Entry>,
+}
+
+/// A vault's store. Clones share the connection and the meter.
+#[derive(Clone)]
+pub struct Store {
+    pub(crate) inner: Arc<dyn ObjectStore>,
+    prefix: Path,
+    url: Arc<str>,
+    meter: Arc<Meter>,
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Store({})", self.url)
+    }
+}
+
+impl Store {
+    /// A store over `inner`, whose objects all lie under `prefix`; `url` is how messages call it.
+    pub fn new(inner: Arc<dyn ObjectStore>, prefix: Path, url: &str) -> Self {
+        install_tls_provider();
+        Self { inner, prefix, url: url.into(), meter: Arc::default() }
+    }
+
+    /// How messages call this store.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// The same store with a meter of its own, whose counts also reach this one.
+    #[must_use]
+    pub fn metered(&self) -> Self {
+        Self { meter: Arc::new(Meter::below(Arc::clone(&self.meter))), ..self.clone() }
+    }
+
+    /// Requests made through this handle and those metered below it.
+    #[must_use]
+    pub fn requests(&self) -> Requests {
+        self.meter.requests()
+    }
+
+    pub(crate) fn count(&self, requests: Requests) {
+        self.meter.count(requests);
+    }
+
+    pub(crate) fn path(&self, name: &str) -> Result<Path> {
+        let full = if self.prefix.as_ref().is_empty() { name.to_owned() } else { format!("{}/{name}", self.prefix) };
+        Path::parse(full).map_err(|error| Error::invalid(format!("'{}' is no object name", name.escape_debug())).with_source(error))
+    }
+
+    /// Reads a whole object of at most `bytes_max` bytes.
+    ///
+    /// # Errors
+    /// `missing`; `corrupt` when it is larger; `unavailable`, `denied`.
+    pub async fn get(&self, name: &str, bytes_max: u64) -> Result<Bytes> {
+        self.count(Requests { get: 1, ..Requests::default() });
+        let result = self.inner.get(&self.path(name)?).await.map_err(|error| classify("read", name, error))?;
+        if result.meta.size > bytes_max {
+            return Err(Error::corrupt(format!("{name} has {} bytes, more than the {bytes_max} that such an object may have", result.meta.size)));
+        }
+        result.bytes().await.map_err(|error| classify("read", name, error))
+    }
+
+    /// Reads exactly `range` of an object.
+    ///
+    /// # Errors
+    /// `missing`; `corrupt` when the object ends before the range does; `unavailable`, `denied`.
+    pub async fn get_range(&self, name: &str, range: Range<u64>) -> Result<Bytes> {
+        self.count(Requests { get: 1, ..Requests::default() });
+        let short = || Error::corrupt(format!("{name} ends before byte {}", range.end));
+        match self.inner.get_range(&self.path(name)?, range.clone()).await {
+            Ok(bytes) if bytes.len() as u64 == range.end - range.start => Ok(bytes),
+            Ok(_) => Err(short()),
+            Err(error) => {
+                let error = classify("read", name, error);
+                // Stores answer a range past the end in their own ways; the object's size tells it from other trouble.
+                match self.size(name).await {
+                    Ok(size_bytes) if size_bytes < range.end => Err(short()),
+                    _ => Err(error),
+                }
+            }
+        }
+    }
+
+    /// The size of an object in bytes.
+    ///
+    /// # Errors
+    /// `missing`; `unavailable`, `denied`.
+    pub async fn size(&self, name: &str) -> Result<u64> {
+        self.count(Requests { head: 1, ..Requests::default() });
+        let meta = self.inner.head(&self.path(name)?).await.map_err(|error| classify("look up", name, error))?;
+        Ok(meta.size)
+    }
+
+    /// Every object whose name begins with the folder `prefix` (no trailing slash; empty for all), sorted by name.
+    ///
+    /// # Errors
+    /// `unavailable`, `denied`; never a short list.
+    pub async fn list(&self, prefix: &str) -> Result<Vec<Entry>> {
+        let path = self.path(prefix)?;
+        let found: Result<Vec<ObjectMeta>, _> = self.inner.list(Some(&path)).try_collect().await;
+        let metas = found.map_err(|error| classify("list", prefix, error));
+        self.count_listing(metas.as_ref().map_or(0, Vec::len));
+        let mut entries: Vec<Entry> = metas?.into_iter().filter_map(|meta| self.entry(meta)).collect();
+        entries.sort_unstable();
+        Ok(entries)
+    }
+
+    /// What lies directly under the folder `prefix`.
+    ///
+    /// # Errors
+    /// As [`Store::list`].
+    pub async fn list_folder(&self, prefix: &str) -> Result<Listing> {
+        let path = self.path(prefix)?;
+        let found = self.inner.list_with_delimiter(Some(&path)).await.map_err(|error| classify("list", prefix, error));
+        self.count_listing(found.as_ref().map_or(0, |result| result.objects.len() + result.common_prefixes.len()));
+        let found = found?;
+        let mut folders: Vec<String> = found.common_prefixes.iter().filter_map(|folder| folder.filename().map(str::to_owned)).collect();
+        folders.sort_unstable();
+        let mut objects: Vec<Entry> = found.objects.into_iter().filter_map(|meta| self.entry(meta)).collect();
+        objects.sort_unstable();
+        Ok(Listing { folders, objects })
+    }
+
+    fn count_listing(&self, entries: usize) {
+        self.count(Requests { list: entries.div_ceil(LIST_PAGE_ENTRIES).max(1) as u64, ..Requests::default() });
+    }
+
+    fn entry(&self, meta: ObjectMeta) -> Option<Entry> {
+        let full = meta.location.as_ref();
+        let name = if self.prefix.as_ref().is_empty() { full } else { full.strip_prefix(self.prefix.as_ref())?.strip_prefix('/')? };
+        Some(Entry { name: name.to_owned(), size_bytes: meta.size })
+    }
+
+    /// Deletes an object; one that is already gone counts as deleted.
+    ///
+    /// # Errors
+    /// `unavailable`, `denied`.
+    pub(crate) async fn delete(&self, name: &str) -> Result<()> {
+        self.count(Requests { delete: 1, ..Requests::default() });
+        match self.inner.delete(&self.path(name)?).await {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Err(error) => Err(classify("delete", name, error)),
+        }
+    }
+}

@@ -1,0 +1,19 @@
+//! The words of Stillpoint and the rules that need no effects: names, ids, extents, the geometry of a disk, request
+//! counts, and the one error type whose kind tells a host what to do.
+
+mod consistency;
+mod error;
+pub mod geometry;
+mod extent;
+mod id;
+mod name;
+mod requests;
+mod state;
+
+pub use consistency::{Consistency, Obtained};
+pub use error::{Error, ErrorKind, Result};
+pub use extent::{Extent, merge};
+pub use id::{AttemptId, JobId, PointId, VaultId};
+pub use name::{DiskName, ItemName, NAME_BYTES_MAX};
+pub use requests::Requests;
+pub use state::JobState;

@@ -1,0 +1,14 @@
+//! Everything a handler needs from outside, as narrow traits: time, randomness, processors, the platform that runs a
+//! machine, and the place a restore writes to. Adapters implement them; the simulator implements them in one thread.
+
+mod clock;
+mod cpu;
+mod platform;
+mod random;
+mod target;
+
+pub use clock::Clock;
+pub use cpu::{Cpu, Work, execute};
+pub use platform::{Baseline, DiskReader, DiskSnapshot, DiskSource, Platform, Snapshot, SnapshotRequest};
+pub use random::{Random, ulid};
+pub use target::{DiskWriter, Target, TargetDisk};

@@ -1,0 +1,114 @@
+use async_trait::async_trait;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use stillpoint_model::{Consistency, DiskName, Extent, ItemName, JobId, Result};
+
+/// One disk as its machine's record names it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DiskSource {
+    /// The disk's name within the machine.
+    pub name: DiskName,
+    /// Where the platform finds it; for `image` a path.
+    pub location: String,
+}
+
+/// What to take a snapshot of.
+#[derive(Debug, Clone)]
+pub struct SnapshotRequest {
+    /// The job that asks; names everything the platform creates, so that leftovers can be told apart.
+    pub job: JobId,
+    /// The machine.
+    pub item: ItemName,
+    /// Its disks, at least one.
+    pub disks: Vec<DiskSource>,
+    /// The consistency asked for.
+    pub wanted: Consistency,
+}
+
+/// What holds outside a disk's [`DiskSnapshot::extents`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Baseline {
+    /// Zeros: the extents are all data of the disk.
+    Zero,
+    /// The parent point's bytes: the extents are what changed since, proven by the platform (I4).
+    Parent,
+}
+
+/// One disk of a snapshot. Stored in the job's plan, so that any process at the site can go on reading.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DiskSnapshot {
+    /// The disk's name.
+    pub name: DiskName,
+    /// Its size; a multiple of 512.
+    pub size_bytes: u64,
+    /// Sorted, disjoint, within the size.
+    pub extents: Vec<Extent>,
+    /// What holds outside the extents.
+    pub baseline: Baseline,
+    /// The platform's own description of where and what to read; opaque to everybody else, at most 4 KiB.
+    pub handle: String,
+}
+
+/// A point-in-time copy of all disks of a machine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Snapshot {
+    /// The one instant whose bytes all disks show.
+    pub instant: Timestamp,
+    /// The consistency reached.
+    pub obtained: Consistency,
+    /// In the order of the request.
+    pub disks: Vec<DiskSnapshot>,
+    /// What the operator should know about how it was taken.
+    pub warnings: Vec<String>,
+}
+
+/// What runs a machine, reached from the machine's site.
+#[async_trait]
+pub trait Platform: Send + Sync {
+    /// Checks that every disk can be backed up, without touching it. Called when a machine is added and before a snapshot.
+    /// Returns the disks' sizes in bytes, in order.
+    ///
+    /// # Errors
+    /// `missing`, `invalid`, `denied`, naming the disk and the reason.
+    async fn inspect(&self, disks: &[DiskSource]) -> Result<Vec<u64>>;
+
+    /// Takes a snapshot of all disks at one instant. Repeating it for the same job first removes what an earlier,
+    /// interrupted try of that job left behind.
+    ///
+    /// # Errors
+    /// As `inspect`; `conflict` when the disk is in use in a way that forbids reading it.
+    async fn snapshot(&self, request: &SnapshotRequest) -> Result<Snapshot>;
+
+    /// Opens one disk of a snapshot.
+    ///
+    /// # Errors
+    /// `missing` when the snapshot is gone, `conflict` when the disk is no longer what was snapshotted.
+    async fn open(&self, disk: &DiskSnapshot) -> Result<Box<dyn DiskReader>>;
+
+    /// Gives the snapshot back. Repeating it is harmless, and so is calling it for a job that got no snapshot
+    /// (`snapshot` is `None`: whatever the job left behind is found by its id beside `disks`).
+    ///
+    /// # Errors
+    /// `unavailable` or `denied`: something of the job may still exist.
+    async fn release(&self, job: JobId, disks: &[DiskSource], snapshot: Option<&Snapshot>) -> Result<()>;
+}
+
+/// Reads one disk of a snapshot; several reads may be under way at once.
+#[async_trait]
+pub trait DiskReader: Send + Sync {
+    /// Fills `buffer` (its whole length) from `offset` and gives it back; the range lies within the disk.
+    ///
+    /// # Errors
+    /// `unavailable`, `missing` or `internal`; the buffer is lost.
+    async fn read(&self, offset: u64, buffer: Vec<u8>) -> Result<Vec<u8>>;
+
+    /// Proves, after reading, that what was read is of the snapshot's instant.
+    ///
+    /// # Errors
+    /// `conflict`: the disk changed under the reader and the bytes must not be used.
+    async fn confirm(&self) -> Result<()>;
+}

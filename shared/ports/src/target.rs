@@ -1,0 +1,71 @@
+use async_trait::async_trait;
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use stillpoint_model::{DiskName, Extent, JobId, Result};
+
+/// One disk that a restore writes. Stored in the job's plan.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TargetDisk {
+    /// The disk's name in the recovery point.
+    pub name: DiskName,
+    /// Its size; a multiple of 512.
+    pub size_bytes: u64,
+    /// Bytes of it that are not zero chunks: what will be written at most.
+    pub data_bytes: u64,
+    /// Where it goes: an absolute path of a file to be, or of a block device.
+    pub location: String,
+    /// Whether something that exists there may be replaced.
+    pub overwrite: bool,
+}
+
+/// Where restored disks are written. Everything is keyed by the job, so a repeated step finds what an earlier one began.
+#[async_trait]
+pub trait Target: Send + Sync {
+    /// Checks all disks (existence, free space, size, permission) before touching any, then makes each one's place
+    /// under a temporary name. Repeating it keeps what was written.
+    ///
+    /// # Errors
+    /// `conflict` when the place is taken, `invalid`, `denied`, `unavailable` when it is too small or full.
+    async fn prepare(&self, job: JobId, disks: &[TargetDisk]) -> Result<()>;
+
+    /// Opens a prepared disk for writing.
+    ///
+    /// # Errors
+    /// `missing` when it was not prepared or is gone.
+    async fn open(&self, job: JobId, disk: &TargetDisk) -> Result<Box<dyn DiskWriter>>;
+
+    /// Makes the disks visible under their final names, complete and synced. Repeating it is harmless.
+    ///
+    /// # Errors
+    /// `conflict` when the place was taken meanwhile; `unavailable`.
+    async fn publish(&self, job: JobId, disks: &[TargetDisk]) -> Result<()>;
+
+    /// Removes what the job wrote under temporary names. Repeating it is harmless. A block device keeps what was written.
+    ///
+    /// # Errors
+    /// `unavailable` or `denied`: something may still exist.
+    async fn discard(&self, job: JobId, disks: &[TargetDisk]) -> Result<()>;
+}
+
+/// Writes one disk; several writes may be under way at once.
+#[async_trait]
+pub trait DiskWriter: Send + Sync {
+    /// Writes `data` at `offset`; the range lies within the disk.
+    ///
+    /// # Errors
+    /// `unavailable` (full disk), `denied`, `internal`.
+    async fn write(&self, offset: u64, data: Bytes) -> Result<()>;
+
+    /// Makes `extent` read as zeros; costs nothing where it already does.
+    ///
+    /// # Errors
+    /// As `write`.
+    async fn zero(&self, extent: Extent) -> Result<()>;
+
+    /// Returns once everything written through this writer survives a power cut.
+    ///
+    /// # Errors
+    /// As `write`.
+    async fn sync(&self) -> Result<()>;
+}
