@@ -1,1 +1,14 @@
-//! Placeholder.
+//! Stillpoint's events: CloudEvents 1.0 JSON that carry ids only. Everything else is read from signed vault records, so a
+//! forged, lost or repeated event can at worst cause a look. `CATALOG.md` says who emits and consumes each; `schemas/` and
+//! `samples/` are generated and checked by this crate's tests.
+
+mod contract;
+mod envelope;
+mod types;
+
+pub use contract::{Contract, Outgoing};
+pub use envelope::{ENVELOPE_BYTES_MAX, Envelope, EnvelopeError};
+pub use types::{
+    BackupRequested, JobEnded, RecoveryPointCommitted, RestoreRequested, RestoreSegmentPlanned, RestoreSegmentsWritten, SegmentPlanned,
+    SegmentsTransferred,
+};

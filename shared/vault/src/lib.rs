@@ -1,1 +1,27 @@
-//! Placeholder.
+//! The vault: what objects there are, what they are called, and how they are written, found and checked.
+//!
+//! # Consistency
+//! Every object is created once and never changed; creating `point.json` is the commit of a recovery point, and until then no
+//! reader sees anything of it. What changes over time (a machine's record, a job's state) is a sequence of objects of which
+//! the highest number counts.
+//!
+//! # Crash consistency
+//! A writer that dies leaves whole objects that nothing refers to. They cost space until `collect` finds them, and nothing
+//! else.
+
+mod audit;
+mod chunks;
+mod item;
+mod layout;
+mod open;
+mod pages;
+mod point;
+mod record;
+
+pub use audit::{Finding, Report};
+pub use chunks::{ChunkRead, FrameRead};
+pub use item::Item;
+pub use layout::{GROUP_SEGMENTS, Name, SEQ_MAX};
+pub use open::{Draft, Identity, SlotSummary, Vault};
+pub use point::{ManifestObject, Point, PointDisk, PointListing};
+pub use record::{Kind, MARKER, PLAN};

@@ -1,0 +1,94 @@
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use stillpoint_model::{ItemName, JobId, PointId};
+
+use crate::Contract;
+
+macro_rules! event {
+    ($(#[$doc:meta])* $name:ident = $type:literal { $($(#[$field_doc:meta])* $field:ident: $field_type:ty),* $(,)? }, $key:literal) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+        #[serde(deny_unknown_fields)]
+        pub struct $name {
+            $($(#[$field_doc])* pub $field: $field_type,)*
+        }
+
+        impl Contract for $name {
+            const TYPE: &'static str = $type;
+
+            fn idempotency_key(&self) -> String {
+                // Not every field is part of every key.
+                #[allow(unused_variables)]
+                let Self { $($field),* } = self;
+                format!($key)
+            }
+        }
+    };
+}
+
+event!(
+    /// A backup job exists and may begin.
+    BackupRequested = "io.stillpoint.backup.requested.v1" {
+        /// The machine.
+        item: ItemName,
+        /// The job.
+        job: JobId,
+    }, "{job}"
+);
+event!(
+    /// A segment of a backup job's plan may be transferred.
+    SegmentPlanned = "io.stillpoint.segment.planned.v1" {
+        /// The job.
+        job: JobId,
+        /// The segment's number in the plan.
+        segment: u32,
+    }, "{job}/{segment}"
+);
+event!(
+    /// Every segment of a backup job's plan has its marker.
+    SegmentsTransferred = "io.stillpoint.segments.transferred.v1" {
+        /// The job.
+        job: JobId,
+    }, "{job}"
+);
+event!(
+    /// A recovery point was committed.
+    RecoveryPointCommitted = "io.stillpoint.recovery_point.committed.v1" {
+        /// The machine.
+        item: ItemName,
+        /// The point.
+        point: PointId,
+        /// The job that made it.
+        job: JobId,
+    }, "{point}"
+);
+event!(
+    /// A job reached an end state other than by committing a point.
+    JobEnded = "io.stillpoint.job.ended.v1" {
+        /// The job.
+        job: JobId,
+    }, "{job}"
+);
+event!(
+    /// A restore job exists and may begin.
+    RestoreRequested = "io.stillpoint.restore.requested.v1" {
+        /// The job.
+        job: JobId,
+    }, "{job}"
+);
+event!(
+    /// A segment of a restore job's plan may be written to its target.
+    RestoreSegmentPlanned = "io.stillpoint.restore_segment.planned.v1" {
+        /// The job.
+        job: JobId,
+        /// The segment's number in the plan.
+        segment: u32,
+    }, "{job}/{segment}"
+);
+event!(
+    /// Every segment of a restore job's plan has its marker.
+    RestoreSegmentsWritten = "io.stillpoint.restore_segments.written.v1" {
+        /// The job.
+        job: JobId,
+    }, "{job}"
+);

@@ -1,0 +1,222 @@
+//! Every object name of a vault is made and parsed here.
+
+use std::{fmt, str::FromStr};
+
+use jiff::{Timestamp, civil::Date, tz::TimeZone};
+use stillpoint_model::{AttemptId, Error, ItemName, JobId, JobState, PointId, Result};
+
+/// Segments whose markers share a folder.
+pub const GROUP_SEGMENTS: u32 = 256;
+/// Highest number in a sequence of records (six digits).
+pub const SEQ_MAX: u32 = 999_999;
+
+/// The name of a vault object. `Display` writes it, `FromStr` reads it; the two are inverse.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Name {
+    /// `vault.json`
+    Vault,
+    /// `keys/<seq>.json`
+    KeySlot(u32),
+    /// `items/<item>/<seq>.json`
+    Item(ItemName, u32),
+    /// `jobs/<date>/<job>/<seq>-<state>.json`
+    Ledger(JobId, u32, JobState),
+    /// `jobs/<date>/<job>/plan`
+    Plan(JobId),
+    /// `jobs/<date>/<job>/done/<group>/<segment>`
+    Marker(JobId, u32),
+    /// `jobs/<date>/<job>/groups/<group>`: all segments of the group have their markers.
+    GroupMarker(JobId, u32),
+    /// `packs/<item>/<job>/<group>/<segment>-<attempt>-<n>`
+    Pack {
+        /// The machine whose job wrote it.
+        item: ItemName,
+        /// The job.
+        job: JobId,
+        /// The segment.
+        segment: u32,
+        /// The try.
+        attempt: AttemptId,
+        /// Counts the packs of one try.
+        number: u32,
+    },
+    /// `points/<item>/<point>/manifest-<attempt>`
+    Manifest(ItemName, PointId, AttemptId),
+    /// `points/<item>/<point>/point.json`
+    Point(ItemName, PointId),
+}
+
+/// The UTC day on which a job was made; its ledger lies in that day's folder.
+fn job_date(job: JobId) -> Date {
+    let instant = i64::try_from(job.timestamp_ms()).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok());
+    instant.unwrap_or(Timestamp::UNIX_EPOCH).to_zoned(TimeZone::UTC).date()
+}
+
+impl Name {
+    /// Folder of all key slots.
+    pub const KEYS: &'static str = "keys";
+    /// Folder of all machines' records.
+    pub const ITEMS: &'static str = "items";
+    /// Folder of all job ledgers; its folders are UTC days.
+    pub const JOBS: &'static str = "jobs";
+    /// Folder of all packs.
+    pub const PACKS: &'static str = "packs";
+    /// Folder of all recovery points.
+    pub const POINTS: &'static str = "points";
+
+    /// Folder of one machine's records.
+    #[must_use]
+    pub fn item_folder(item: &ItemName) -> String {
+        format!("items/{item}")
+    }
+
+    /// Folder of one day's jobs.
+    #[must_use]
+    pub fn day_folder(day: &str) -> String {
+        format!("jobs/{day}")
+    }
+
+    /// Folder of one job.
+    #[must_use]
+    pub fn job_folder(job: JobId) -> String {
+        format!("jobs/{}/{job}", job_date(job))
+    }
+
+    /// Folder of all markers of one job.
+    #[must_use]
+    pub fn markers_folder(job: JobId) -> String {
+        format!("{}/done", Self::job_folder(job))
+    }
+
+    /// Folder of one group's markers.
+    #[must_use]
+    pub fn group_folder(job: JobId, group: u32) -> String {
+        format!("{}/done/{group:04}", Self::job_folder(job))
+    }
+
+    /// Folder of the group markers of one job.
+    #[must_use]
+    pub fn groups_folder(job: JobId) -> String {
+        format!("{}/groups", Self::job_folder(job))
+    }
+
+    /// Folder of one machine's packs.
+    #[must_use]
+    pub fn packs_folder(item: &ItemName) -> String {
+        format!("packs/{item}")
+    }
+
+    /// Folder of one machine's points.
+    #[must_use]
+    pub fn points_folder(item: &ItemName) -> String {
+        format!("points/{item}")
+    }
+
+    /// Folder of one point.
+    #[must_use]
+    pub fn point_folder(item: &ItemName, point: PointId) -> String {
+        format!("points/{item}/{point}")
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Vault => f.write_str("vault.json"),
+            Self::KeySlot(seq) => write!(f, "keys/{seq:06}.json"),
+            Self::Item(item, seq) => write!(f, "items/{item}/{seq:06}.json"),
+            Self::Ledger(job, seq, state) => write!(f, "{}/{seq:06}-{state}.json", Self::job_folder(*job)),
+            Self::Plan(job) => write!(f, "{}/plan", Self::job_folder(*job)),
+            Self::Marker(job, segment) => write!(f, "{}/{segment:06}", Self::group_folder(*job, segment / GROUP_SEGMENTS)),
+            Self::GroupMarker(job, group) => write!(f, "{}/{group:04}", Self::groups_folder(*job)),
+            Self::Pack { item, job, segment, attempt, number } => {
+                write!(f, "packs/{item}/{job}/{:04}/{segment:06}-{attempt}-{number:04}", segment / GROUP_SEGMENTS)
+            }
+            Self::Manifest(item, point, attempt) => write!(f, "points/{item}/{point}/manifest-{attempt}"),
+            Self::Point(item, point) => write!(f, "points/{item}/{point}/point.json"),
+        }
+    }
+}
+
+fn number(text: &str) -> Option<u32> {
+    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
+}
+
+fn parse(text: &str) -> Option<Name> {
+    let parts: Vec<&str> = text.split('/').collect();
+    let json = |part: &str| number(part.strip_suffix(".json")?);
+    Some(match parts[..] {
+        ["vault.json"] => Name::Vault,
+        ["keys", seq] => Name::KeySlot(json(seq)?),
+        ["items", item, seq] => Name::Item(item.parse().ok()?, json(seq)?),
+        ["jobs", _, job, "plan"] => Name::Plan(job.parse().ok()?),
+        ["jobs", _, job, record] => {
+            let (seq, state) = record.strip_suffix(".json")?.split_once('-')?;
+            Name::Ledger(job.parse().ok()?, number(seq)?, state.parse().ok()?)
+        }
+        ["jobs", _, job, "groups", group] => Name::GroupMarker(job.parse().ok()?, number(group)?),
+        ["jobs", _, job, "done", _, segment] => Name::Marker(job.parse().ok()?, number(segment)?),
+        ["packs", item, job, _, pack] => {
+            let mut fields = pack.split('-');
+            let (segment, attempt, count) = (fields.next()?, fields.next()?, fields.next()?);
+            Name::Pack {
+                item: item.parse().ok()?,
+                job: job.parse().ok()?,
+                segment: number(segment)?,
+                attempt: attempt.parse().ok()?,
+                number: number(count)?,
+            }
+        }
+        ["points", item, point, "point.json"] => Name::Point(item.parse().ok()?, point.parse().ok()?),
+        ["points", item, point, manifest] => {
+            Name::Manifest(item.parse().ok()?, point.parse().ok()?, manifest.strip_prefix("manifest-")?.parse().ok()?)
+        }
+        _ => return None,
+    })
+}
+
+impl FromStr for Name {
+    type Err = Error;
+    fn from_str(text: &str) -> Result<Self> {
+        // Only the canonical spelling is a name: dates, groups and leading zeros are redundant and must agree.
+        let name = parse(text).filter(|name| name.to_string() == text);
+        name.ok_or_else(|| Error::invalid(format!("'{}' is not the name of a vault object", text.escape_debug())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ulid::Ulid;
+
+    use super::*;
+
+    #[test]
+    fn every_kind_of_name_is_read_back_and_only_in_its_canonical_spelling() {
+        let job = JobId::new(Ulid::from_parts(1_774_224_000_000, 5));
+        let attempt = AttemptId::new(Ulid::from_parts(1, 6));
+        let item: ItemName = "web-01".parse().unwrap();
+        let point = PointId::new(Ulid::from_parts(2, 7));
+        let names = [
+            (Name::Vault, "vault.json".to_owned()),
+            (Name::KeySlot(1), "keys/000001.json".to_owned()),
+            (Name::Item(item.clone(), 12), "items/web-01/000012.json".to_owned()),
+            (Name::Ledger(job, 3, JobState::CompletedWithWarnings), format!("jobs/2026-03-23/{job}/000003-completed-with-warnings.json")),
+            (Name::Plan(job), format!("jobs/2026-03-23/{job}/plan")),
+            (Name::Marker(job, 257), format!("jobs/2026-03-23/{job}/done/0001/000257")),
+            (Name::GroupMarker(job, 1), format!("jobs/2026-03-23/{job}/groups/0001")),
+            (
+                Name::Pack { item: item.clone(), job, segment: 300, attempt, number: 0 },
+                format!("packs/web-01/{job}/0001/000300-{attempt}-0000"),
+            ),
+            (Name::Manifest(item.clone(), point, attempt), format!("points/web-01/{point}/manifest-{attempt}")),
+            (Name::Point(item, point), format!("points/web-01/{point}/point.json")),
+        ];
+        for (name, text) in names {
+            assert_eq!(name.to_string(), text);
+            assert_eq!(text.parse::<Name>().unwrap(), name);
+            for wrong in [format!("{text}/"), format!("/{text}"), format!("{text}x"), text.replacen('0', "00", 1), text.replace("03-23", "03-24")] {
+                assert!(wrong == text || wrong.parse::<Name>().is_err(), "{wrong}");
+            }
+        }
+    }
+}

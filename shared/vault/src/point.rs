@@ -1,0 +1,172 @@
+use futures_util::{StreamExt, TryStreamExt, stream};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use stillpoint_format::{Encoded, Manifest, PackUse, Sections};
+use stillpoint_model::{DiskName, Error, ItemName, JobId, Obtained, PointId, Result};
+
+use crate::{Name, Vault, record::POINT};
+
+/// Points read at once when listing.
+const POINTS_IN_FLIGHT: usize = 16;
+
+/// The manifest object of a point.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ManifestObject {
+    /// Its name in the vault.
+    pub name: String,
+    /// Its sections and their hashes.
+    pub sections: Sections,
+}
+
+/// One disk of a point.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PointDisk {
+    /// The disk's name.
+    pub name: DiskName,
+    /// Its size.
+    pub size_bytes: u64,
+}
+
+/// A recovery point: the body of `points/<item>/<point>/point.json`. Creating it is the commit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Point {
+    /// The point.
+    pub id: PointId,
+    /// The machine.
+    pub item: ItemName,
+    /// The job that made it.
+    pub job: JobId,
+    /// The instant whose bytes it holds.
+    pub instant: Timestamp,
+    /// When it was committed.
+    pub committed: Timestamp,
+    /// The point it was compared with.
+    pub parent: Option<PointId>,
+    /// Asked for and reached.
+    pub consistency: Obtained,
+    /// What the operator should know.
+    pub warnings: Vec<String>,
+    /// When retention may take it, for an on-demand point.
+    pub keep_until: Option<Timestamp>,
+    /// The disks, in order.
+    pub disks: Vec<PointDisk>,
+    /// Bytes read from the snapshot.
+    pub read_bytes: u64,
+    /// Bytes of chunks that differ from the parent.
+    pub changed_bytes: u64,
+    /// Bytes of packs written for it.
+    pub stored_bytes: u64,
+    /// Where its manifest is.
+    pub manifest: ManifestObject,
+}
+
+impl Point {
+    /// Size of all disks together.
+    #[must_use]
+    pub fn size_bytes(&self) -> u64 {
+        self.disks.iter().map(|disk| disk.size_bytes).sum()
+    }
+}
+
+/// A point that is committed, whether or not its record can be read.
+#[derive(Debug)]
+pub struct PointListing {
+    /// The point.
+    pub id: PointId,
+    /// Its record.
+    pub point: Result<Point>,
+}
+
+impl Vault {
+    /// Ids of a machine's committed points, oldest first.
+    ///
+    /// # Errors
+    /// As the store.
+    pub async fn point_ids(&self, item: &ItemName) -> Result<Vec<PointId>> {
+        let entries = self.store().list(&Name::points_folder(item)).await?;
+        let committed = |text: &str| match text.parse() {
+            Ok(Name::Point(_, point)) => Some(point),
+            _ => None,
+        };
+        Ok(entries.iter().filter_map(|entry| committed(&entry.name)).collect())
+    }
+
+    /// A machine's committed points, oldest first. One that cannot be read does not hide the others.
+    ///
+    /// # Errors
+    /// As the store.
+    pub async fn points(&self, item: &ItemName) -> Result<Vec<PointListing>> {
+        let ids = self.point_ids(item).await?;
+        let read = |id| async move { PointListing { id, point: self.point(item, id).await } };
+        Ok(stream::iter(ids.into_iter().map(read)).buffered(POINTS_IN_FLIGHT).collect().await)
+    }
+
+    /// One point.
+    ///
+    /// # Errors
+    /// `missing` when it is not committed, `corrupt`; as the store.
+    pub async fn point(&self, item: &ItemName, id: PointId) -> Result<Point> {
+        let point: Point = self.read_record(POINT, &Name::Point(item.clone(), id)).await?;
+        if point.item == *item && point.id == id { Ok(point) } else { Err(Error::corrupt(format!("point {id} of {item} names another point"))) }
+    }
+
+    /// Creates a point's manifest object and returns where it is.
+    ///
+    /// # Errors
+    /// As the store.
+    pub async fn write_manifest(&self, name: &Name, encoded: Encoded) -> Result<ManifestObject> {
+        self.store().create(&name.to_string(), vec![encoded.bytes]).await?;
+        Ok(ManifestObject { name: name.to_string(), sections: encoded.sections })
+    }
+
+    /// Commits a recovery point: until this succeeds no reader sees anything of it.
+    ///
+    /// # Errors
+    /// `conflict` when another attempt of the same job committed it first; as the store.
+    pub async fn commit_point(&self, point: &Point) -> Result<()> {
+        self.create_record(POINT, &Name::Point(point.item.clone(), point.id), point).await.map(drop)
+    }
+
+    /// A point's whole manifest.
+    ///
+    /// # Errors
+    /// `missing`, `corrupt`; as the store.
+    pub async fn manifest(&self, point: &Point) -> Result<Manifest> {
+        let object = &point.manifest;
+        let context = |error: stillpoint_format::Error| Error::from(error).context(&object.name);
+        let size = object.sections.object_bytes().ok_or_else(|| Error::corrupt(format!("{}: sections overlap", object.name)))?;
+        let bytes = self.store().get(&object.name, size).await?;
+        Manifest::decode(&bytes, &object.sections).map_err(context)
+    }
+
+    /// The packs that a point needs, without its disk maps.
+    ///
+    /// # Errors
+    /// As [`Vault::manifest`].
+    pub async fn packs_of(&self, point: &Point) -> Result<Vec<PackUse>> {
+        let object = &point.manifest;
+        let section = &object.sections.packs;
+        object.sections.object_bytes().ok_or_else(|| Error::corrupt(format!("{}: sections overlap", object.name)))?;
+        let bytes = self.store().get_range(&object.name, section.range()).await?;
+        Manifest::decode_packs(section, &bytes).map_err(|error| Error::from(error).context(&object.name))
+    }
+
+    /// Bytes of packs that no other point of the machine needs, for each of `points`: what would be freed if it alone went.
+    /// Points of other machines that borrow from these packs are not looked at.
+    ///
+    /// # Errors
+    /// As [`Vault::packs_of`].
+    pub async fn alone_bytes(&self, points: &[Point]) -> Result<Vec<u64>> {
+        let read = |point| async move { self.packs_of(point).await };
+        let packs: Vec<Vec<PackUse>> = stream::iter(points.iter().map(read)).buffered(POINTS_IN_FLIGHT).try_collect().await?;
+        let mut users = std::collections::HashMap::<&str, u32>::new();
+        for used in packs.iter().flatten() {
+            *users.entry(&used.pack.name).or_default() += 1;
+        }
+        let alone = |used: &&PackUse| users.get(&*used.pack.name) == Some(&1);
+        Ok(packs.iter().map(|packs| packs.iter().filter(alone).map(|used| used.size_bytes).sum()).collect())
+    }
+}
