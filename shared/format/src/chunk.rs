@@ -22,6 +22,12 @@ impl fmt::Debug for ChunkId {
     }
 }
 
+/// BLAKE3 of `bytes`, lowercase hex: binds one object to another.
+#[must_use]
+pub fn digest(bytes: &[u8]) -> String {
+    HEXLOWER.encode(blake3::hash(bytes).as_bytes())
+}
+
 /// Whether all bytes are zero; stops at the first that is not.
 #[must_use]
 pub fn is_zero(bytes: &[u8]) -> bool {

@@ -17,7 +17,7 @@ mod sample;
 mod slot;
 mod wire;
 
-pub use chunk::{ChunkId, is_zero};
+pub use chunk::{ChunkId, digest, is_zero};
 pub use error::{Error, Result};
 pub use frame::{COMPRESSION_LEVEL_DEFAULT, compress, decompress};
 pub use keys::{KeyId, Keys, MasterKey, SignatureKey};

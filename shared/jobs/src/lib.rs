@@ -1,1 +1,25 @@
-//! Placeholder.
+//! The job engine: one way for every operation to be planned, cut into segments, resumed, cancelled and ended.
+//!
+//! A job is a folder of objects that are each created once: ledger records (history, the state readable from the name), one
+//! plan, a marker per finished segment, and one *decision*: whoever creates it first, the sealer or the one who stops the
+//! job, has decided how it ends. Nothing is held in memory that the next process could not read there.
+//!
+//! # Cancellation
+//! Every call may be dropped at any await and repeated.
+
+mod backup;
+mod decision;
+mod engine;
+mod ledger;
+mod listing;
+mod marker;
+mod plan;
+mod redrive;
+
+pub use backup::{BackupPlan, Neighbour, PackDelta, PageChange, PagePlace, Transferred};
+pub use decision::Decision;
+pub use engine::Engine;
+pub use ledger::{DiskOutcome, Job, LedgerRecord, Operation, Outcome, Request};
+pub use listing::JobListing;
+pub use marker::{FanIn, Marker};
+pub use plan::{Loaded, Plan, Segment, cut};

@@ -4,11 +4,13 @@
 mod clock;
 mod cpu;
 mod platform;
+mod progress;
 mod random;
 mod target;
 
 pub use clock::Clock;
 pub use cpu::{Cpu, Work, execute};
 pub use platform::{Baseline, DiskReader, DiskSnapshot, DiskSource, Platform, Snapshot, SnapshotRequest};
+pub use progress::Progress;
 pub use random::{Random, ulid};
 pub use target::{DiskWriter, Target, TargetDisk};

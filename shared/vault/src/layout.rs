@@ -23,6 +23,8 @@ pub enum Name {
     Ledger(JobId, u32, JobState),
     /// `jobs/<date>/<job>/plan`
     Plan(JobId),
+    /// `jobs/<date>/<job>/decision`: how the job ends; exactly one can be created.
+    Decision(JobId),
     /// `jobs/<date>/<job>/done/<group>/<segment>`
     Marker(JobId, u32),
     /// `jobs/<date>/<job>/groups/<group>`: all segments of the group have their markers.
@@ -127,6 +129,7 @@ impl fmt::Display for Name {
             Self::Item(item, seq) => write!(f, "items/{item}/{seq:06}.json"),
             Self::Ledger(job, seq, state) => write!(f, "{}/{seq:06}-{state}.json", Self::job_folder(*job)),
             Self::Plan(job) => write!(f, "{}/plan", Self::job_folder(*job)),
+            Self::Decision(job) => write!(f, "{}/decision", Self::job_folder(*job)),
             Self::Marker(job, segment) => write!(f, "{}/{segment:06}", Self::group_folder(*job, segment / GROUP_SEGMENTS)),
             Self::GroupMarker(job, group) => write!(f, "{}/{group:04}", Self::groups_folder(*job)),
             Self::Pack { item, job, segment, attempt, number } => {
@@ -150,6 +153,7 @@ fn parse(text: &str) -> Option<Name> {
         ["keys", seq] => Name::KeySlot(json(seq)?),
         ["items", item, seq] => Name::Item(item.parse().ok()?, json(seq)?),
         ["jobs", _, job, "plan"] => Name::Plan(job.parse().ok()?),
+        ["jobs", _, job, "decision"] => Name::Decision(job.parse().ok()?),
         ["jobs", _, job, record] => {
             let (seq, state) = record.strip_suffix(".json")?.split_once('-')?;
             Name::Ledger(job.parse().ok()?, number(seq)?, state.parse().ok()?)
@@ -202,6 +206,7 @@ mod tests {
             (Name::Item(item.clone(), 12), "items/web-01/000012.json".to_owned()),
             (Name::Ledger(job, 3, JobState::CompletedWithWarnings), format!("jobs/2026-03-23/{job}/000003-completed-with-warnings.json")),
             (Name::Plan(job), format!("jobs/2026-03-23/{job}/plan")),
+            (Name::Decision(job), format!("jobs/2026-03-23/{job}/decision")),
             (Name::Marker(job, 257), format!("jobs/2026-03-23/{job}/done/0001/000257")),
             (Name::GroupMarker(job, 1), format!("jobs/2026-03-23/{job}/groups/0001")),
             (

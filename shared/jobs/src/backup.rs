@@ -1,0 +1,107 @@
+//! What a backup's plan and markers say; written by `snapshot` and `transfer`, read by `commit`.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use stillpoint_model::{Consistency, ItemName, PointId};
+use stillpoint_ports::Snapshot;
+
+/// A committed point whose chunks may be shared.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Neighbour {
+    /// The machine.
+    pub item: ItemName,
+    /// The point.
+    pub point: PointId,
+}
+
+/// The backup's part of a plan.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BackupPlan {
+    /// The machine.
+    pub item: ItemName,
+    /// Its platform.
+    pub platform: String,
+    /// The point to be: one job can make one point only.
+    pub point: PointId,
+    /// The consistency asked for.
+    pub wanted: Consistency,
+    /// When retention may take the point.
+    pub keep_until: Option<Timestamp>,
+    /// The point that pages are compared with.
+    pub parent: Option<PointId>,
+    /// Points of other machines that may hold similar pages.
+    pub neighbours: Vec<Neighbour>,
+    /// Packs of the parent or a neighbour that are missing or damaged: nothing may refer to them, so what they held is stored anew.
+    pub avoid: Vec<String>,
+    /// What is known before anything is read.
+    pub warnings: Vec<String>,
+    /// The snapshot.
+    pub snapshot: Snapshot,
+}
+
+/// What a segment adds to a pack's use by the point, against the parent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PackDelta {
+    /// The pack's name.
+    pub name: String,
+    /// Its salt.
+    pub salt: [u8; 16],
+    /// Its size.
+    pub size_bytes: u64,
+    /// Live chunks gained (or, negative, lost).
+    pub chunks: i64,
+    /// Stored bytes they account for.
+    pub bytes: i64,
+    /// Live pages gained.
+    pub pages: i64,
+}
+
+/// Where a page of the new point lies.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum PagePlace {
+    /// All zeros.
+    Zero,
+    /// A page in a pack.
+    At {
+        /// Position in [`Transferred::packs`].
+        pack: u32,
+        /// The frame's number.
+        frame: u32,
+        /// First byte.
+        offset: u32,
+        /// Length, tag included.
+        sealed_bytes: u32,
+        /// Samples of its chunks.
+        samples: Vec<u64>,
+    },
+}
+
+/// A page that differs from the parent's.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PageChange {
+    /// Its number on the disk.
+    pub page: u32,
+    /// Where it is now.
+    pub place: PagePlace,
+}
+
+/// The backup's part of a marker. Pages of the segment that are not listed are as in the parent, or zero without one.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Transferred {
+    /// Bytes read from the snapshot.
+    pub read_bytes: u64,
+    /// Bytes of chunks that differ from the parent's at the same place.
+    pub changed_bytes: u64,
+    /// Bytes of packs written.
+    pub stored_bytes: u64,
+    /// Packs whose use changes.
+    pub packs: Vec<PackDelta>,
+    /// Pages that change, by number.
+    pub pages: Vec<PageChange>,
+}

@@ -1,0 +1,243 @@
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use stillpoint_model::{AttemptId, Consistency, DiskName, Error, ErrorKind, ItemName, JobId, JobState, PointId, Requests, Result};
+use stillpoint_ports::TargetDisk;
+use stillpoint_vault::{Kind, Name, SEQ_MAX};
+
+use crate::Engine;
+
+const LEDGER: Kind = Kind::small("job");
+/// Times a record is tried under the next number when others write to the same ledger.
+const APPEND_TRIES: u32 = 20;
+
+/// What a job is to do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "operation", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Operation {
+    /// Make a recovery point.
+    Backup {
+        /// The machine.
+        item: ItemName,
+        /// The consistency asked for.
+        wanted: Consistency,
+        /// When retention may take the point.
+        keep_until: Option<Timestamp>,
+    },
+    /// Write a recovery point's disks.
+    Restore {
+        /// The machine.
+        item: ItemName,
+        /// The point.
+        point: PointId,
+        /// Which disks, and where to.
+        disks: Vec<TargetDisk>,
+    },
+}
+
+impl Operation {
+    /// The machine.
+    #[must_use]
+    pub const fn item(&self) -> &ItemName {
+        match self {
+            Self::Backup { item, .. } | Self::Restore { item, .. } => item,
+        }
+    }
+
+    /// The operation's name on screen.
+    #[must_use]
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Backup { .. } => "backup",
+            Self::Restore { .. } => "restore",
+        }
+    }
+}
+
+/// The first record's content: what was asked, and from which host; only that host's processes pick the job up again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Request {
+    /// What to do.
+    pub what: Operation,
+    /// The host that reaches the platform or target.
+    pub host: String,
+}
+
+/// What became of one disk.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DiskOutcome {
+    /// The disk's name.
+    pub name: DiskName,
+    /// Its size.
+    pub size_bytes: u64,
+    /// Where it was restored to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// Bytes written there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub written_bytes: Option<u64>,
+}
+
+/// What a job achieved.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Outcome {
+    /// The point made or restored.
+    pub point: Option<PointId>,
+    /// What the operator should know.
+    pub warnings: Vec<String>,
+    /// The disks.
+    pub disks: Vec<DiskOutcome>,
+    /// Bytes read from the source.
+    pub read_bytes: u64,
+    /// Bytes that differ from the parent.
+    pub changed_bytes: u64,
+    /// Bytes written to the vault as packs.
+    pub stored_bytes: u64,
+    /// Requests made to the vault.
+    pub requests: Requests,
+}
+
+/// One record of a job's ledger.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LedgerRecord {
+    /// The job.
+    pub job: JobId,
+    /// Where it stands.
+    pub state: JobState,
+    /// When this was written.
+    pub at: Timestamp,
+    /// Who wrote it.
+    pub attempt: AttemptId,
+    /// How many processes have taken the job on.
+    pub tries: u32,
+    /// The first record only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<Request>,
+    /// Segments of the plan, from the state `transfer` on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub segments: Option<u32>,
+    /// Why it failed or was cancelled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// What it achieved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<Outcome>,
+}
+
+/// A job as its ledger tells it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Job {
+    /// The job.
+    pub id: JobId,
+    /// What was asked.
+    pub request: Request,
+    /// Number of the newest record.
+    pub seq: u32,
+    /// The newest record.
+    pub newest: LedgerRecord,
+}
+
+impl Job {
+    /// Where it stands.
+    #[must_use]
+    pub const fn state(&self) -> JobState {
+        self.newest.state
+    }
+}
+
+impl Engine {
+    /// Creates a job: writes its first record.
+    ///
+    /// # Errors
+    /// As the store.
+    pub async fn create(&self, request: Request) -> Result<Job> {
+        let vault = self.vault();
+        let id = JobId::new(vault.ulid());
+        let record = LedgerRecord {
+            job: id,
+            state: JobState::Requested,
+            at: vault.clock().now(),
+            attempt: AttemptId::new(vault.ulid()),
+            tries: 1,
+            request: Some(request.clone()),
+            segments: None,
+            reason: None,
+            outcome: None,
+        };
+        vault.create_record(LEDGER, &Name::Ledger(id, 1, JobState::Requested), &record).await?;
+        Ok(Job { id, request, seq: 1, newest: record })
+    }
+
+    /// Reads a job's ledger.
+    ///
+    /// # Errors
+    /// `missing` when there is no such job, `corrupt`; as the store.
+    pub async fn job(&self, id: JobId) -> Result<Job> {
+        let listing = self.vault().store().list_folder(&Name::job_folder(id)).await?;
+        let records = listing.objects.iter().filter_map(|entry| match entry.name.parse() {
+            Ok(Name::Ledger(_, seq, state)) => Some((seq, state)),
+            _ => None,
+        });
+        let newest = records.max().ok_or_else(|| Error::missing(format!("there is no job {id}; see `stillpoint jobs`")))?;
+        let read = |seq, state| async move { self.vault().read_record(LEDGER, &Name::Ledger(id, seq, state)).await };
+        let first: LedgerRecord = read(1, JobState::Requested).await?;
+        let request = first.request.clone().ok_or_else(|| Error::corrupt(format!("job {id} does not say what it is for")))?;
+        let newest_record = if newest.0 == 1 { first } else { read(newest.0, newest.1).await? };
+        Ok(Job { id, request, seq: newest.0, newest: newest_record })
+    }
+
+    /// Writes the next record. Nobody is refused by a record alone: how a job ends is decided by its decision.
+    pub(crate) async fn append(&self, job: &Job, change: impl FnOnce(&mut LedgerRecord)) -> Result<Job> {
+        let mut newest = LedgerRecord {
+            at: self.vault().clock().now(),
+            attempt: AttemptId::new(self.vault().ulid()),
+            request: None,
+            ..job.newest.clone()
+        };
+        change(&mut newest);
+        for seq in job.seq + 1..=(job.seq + APPEND_TRIES).min(SEQ_MAX) {
+            match self.vault().create_record(LEDGER, &Name::Ledger(job.id, seq, newest.state), &newest).await {
+                Ok(_) => return Ok(Job { seq, newest, ..job.clone() }),
+                Err(error) if error.kind() == ErrorKind::Conflict => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Err(Error::conflict(format!("the ledger of job {} is being written by others", job.id)))
+    }
+
+    /// Records that a plan with `segments` segments exists.
+    ///
+    /// # Errors
+    /// As the store.
+    pub async fn begin_transfer(&self, job: &Job, segments: u32) -> Result<Job> {
+        self.append(job, |record| (record.state, record.segments) = (JobState::Transfer, Some(segments))).await
+    }
+
+    /// Records that another process takes the job on.
+    ///
+    /// # Errors
+    /// As the store.
+    pub async fn adopt(&self, job: &Job) -> Result<Job> {
+        self.append(job, |record| record.tries += 1).await
+    }
+
+    /// Ends a job after its sealer has done all that the job is for.
+    ///
+    /// # Errors
+    /// As the store.
+    pub async fn complete(&self, job: &Job, outcome: Outcome) -> Result<Job> {
+        let state = if outcome.warnings.is_empty() { JobState::Completed } else { JobState::CompletedWithWarnings };
+        self.append(job, |record| (record.state, record.outcome) = (state, Some(outcome))).await
+    }
+
+    /// Ends a job that was stopped, after everything it held was given back.
+    ///
+    /// # Errors
+    /// As the store.
+    pub async fn end(&self, job: &Job, state: JobState, reason: &str) -> Result<Job> {
+        self.append(job, |record| (record.state, record.reason) = (state, Some(reason.to_owned()))).await
+    }
+}

@@ -1,0 +1,136 @@
+use std::collections::BTreeSet;
+
+use futures_util::{StreamExt, TryStreamExt, stream};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use stillpoint_model::{AttemptId, Error, ErrorKind, JobId, Requests, Result};
+use stillpoint_vault::{GROUP_SEGMENTS, Kind, MARKER, Name};
+
+use crate::Engine;
+
+const GROUP: Kind = Kind::small("group");
+/// Markers read at once.
+const MARKERS_IN_FLIGHT: usize = 16;
+
+/// Says that a segment is done, and with what result; bound to the plan by its hash.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Marker<T> {
+    /// Hash of the plan that the segment belongs to.
+    pub plan: String,
+    /// The segment's number.
+    pub segment: u32,
+    /// Who did it.
+    pub attempt: AttemptId,
+    /// Requests it took, this marker and the look at its group included.
+    pub requests: Requests,
+    /// The operation's part.
+    pub detail: T,
+}
+
+/// Says that a group of segments is done.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct GroupMarker {
+    group: u32,
+    attempt: AttemptId,
+}
+
+/// Whether segments are still missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FanIn {
+    /// Some are.
+    Pending,
+    /// All have their markers. Several steps may see this.
+    Complete,
+}
+
+fn segment_of(name: &str) -> Option<u32> {
+    match name.parse() {
+        Ok(Name::Marker(_, segment)) => Some(segment),
+        _ => None,
+    }
+}
+
+impl Engine {
+    /// Whether a segment has its marker.
+    ///
+    /// # Errors
+    /// As the store.
+    pub async fn is_done(&self, job: JobId, segment: u32) -> Result<bool> {
+        match self.vault().store().size(&Name::Marker(job, segment).to_string()).await {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == ErrorKind::Missing => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Creates a segment's marker (one that exists already stands) and looks whether it was the last of `segments`. The look
+    /// is at the set of markers, never a count of messages: repeated or lost deliveries change nothing.
+    ///
+    /// # Errors
+    /// As the store.
+    pub async fn finish_segment<T: Serialize>(&self, job: JobId, segments: u32, marker: &Marker<T>) -> Result<FanIn> {
+        match self.vault().create_record(MARKER, &Name::Marker(job, marker.segment), marker).await {
+            Err(error) if error.kind() != ErrorKind::Conflict => return Err(error),
+            _ => {}
+        }
+        self.fan_in(job, segments, marker.segment, marker.attempt).await
+    }
+
+    /// Looks at the group of `segment`, then, if it is complete, at all groups.
+    ///
+    /// # Errors
+    /// As the store.
+    pub async fn fan_in(&self, job: JobId, segments: u32, segment: u32, attempt: AttemptId) -> Result<FanIn> {
+        let group = segment / GROUP_SEGMENTS;
+        let listed = self.vault().store().list(&Name::group_folder(job, group)).await?;
+        let done: BTreeSet<u32> = listed.iter().filter_map(|entry| segment_of(&entry.name)).collect();
+        let expected = group * GROUP_SEGMENTS..((group + 1) * GROUP_SEGMENTS).min(segments);
+        if !expected.into_iter().all(|segment| done.contains(&segment)) {
+            return Ok(FanIn::Pending);
+        }
+        let groups = segments.div_ceil(GROUP_SEGMENTS);
+        if groups <= 1 {
+            return Ok(FanIn::Complete);
+        }
+        match self.vault().create_record(GROUP, &Name::GroupMarker(job, group), &GroupMarker { group, attempt }).await {
+            Err(error) if error.kind() != ErrorKind::Conflict => return Err(error),
+            _ => {}
+        }
+        let listed = self.vault().store().list(&Name::groups_folder(job)).await?;
+        let done: BTreeSet<u32> = listed.iter().filter_map(|entry| group_of(&entry.name)).collect();
+        Ok(if (0..groups).all(|group| done.contains(&group)) { FanIn::Complete } else { FanIn::Pending })
+    }
+
+    /// Segments of a job that have no marker yet.
+    ///
+    /// # Errors
+    /// As the store.
+    pub async fn outstanding(&self, job: JobId, segments: u32) -> Result<Vec<u32>> {
+        let listed = self.vault().store().list(&Name::markers_folder(job)).await?;
+        let done: BTreeSet<u32> = listed.iter().filter_map(|entry| segment_of(&entry.name)).collect();
+        Ok((0..segments).filter(|segment| !done.contains(segment)).collect())
+    }
+
+    /// All markers of a plan, in order.
+    ///
+    /// # Errors
+    /// `missing` when a segment is not done, `corrupt` when a marker belongs to another plan; as the store.
+    pub async fn markers<T: DeserializeOwned + Send>(&self, job: JobId, plan_hash: &str, segments: u32) -> Result<Vec<Marker<T>>> {
+        let read = |segment| async move {
+            let marker: Marker<T> = self.vault().read_record(MARKER, &Name::Marker(job, segment)).await?;
+            if marker.plan != plan_hash || marker.segment != segment {
+                return Err(Error::corrupt(format!("the marker of segment {segment} of job {job} belongs to another plan")));
+            }
+            Ok(marker)
+        };
+        stream::iter((0..segments).map(read)).buffered(MARKERS_IN_FLIGHT).try_collect().await
+    }
+}
+
+fn group_of(name: &str) -> Option<u32> {
+    match name.parse() {
+        Ok(Name::GroupMarker(_, group)) => Some(group),
+        _ => None,
+    }
+}
