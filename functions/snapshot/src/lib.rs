@@ -1,1 +1,15 @@
-//! Placeholder.
+//! Snapshots: phase 1 of a backup, and giving the snapshot back when the job is over.
+//!
+//! * **Consumes** `backup.requested` ([`Take`]); `recovery_point.committed` and `job.ended` ([`Release`], [`Abandon`]).
+//! * **Emits** `segment.planned` for each outstanding segment, or `segments.transferred` when there is none.
+//! * **Idempotency key:** the job. A plan that exists is never made again; release and abandon may be repeated.
+//! * **Permissions:** the platform of its site; create and read in the vault; no delete.
+//! * **What survives a crash:** the plan, or nothing but the platform's snapshot, which carries the job's id and is removed
+//!   by the next try or by release. A job ends in its ledger only after its snapshot was given back.
+
+mod basis;
+mod release;
+mod take;
+
+pub use release::{Abandon, Release};
+pub use take::Take;

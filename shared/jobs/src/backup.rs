@@ -100,6 +100,8 @@ pub struct Transferred {
     pub changed_bytes: u64,
     /// Bytes of packs written.
     pub stored_bytes: u64,
+    /// What the operator should know, at most one line a segment.
+    pub warnings: Vec<String>,
     /// Packs whose use changes.
     pub packs: Vec<PackDelta>,
     /// Pages that change, by number.

@@ -1,5 +1,5 @@
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use stillpoint_model::{Error, ErrorKind, JobId, Result};
+use stillpoint_model::{Error, ErrorKind, JobId, Requests, Result};
 use stillpoint_vault::{Name, PLAN};
 
 use crate::Engine;
@@ -35,6 +35,8 @@ pub struct Plan<T> {
     pub job: JobId,
     /// The segments; a segment's number is its position.
     pub segments: Vec<Segment>,
+    /// Requests it took to make it, its own creation included.
+    pub requests: Requests,
     /// The operation's part.
     pub detail: T,
 }
@@ -60,11 +62,11 @@ pub fn cut(pages: &[(u16, u32, u64)]) -> Vec<Segment> {
             Some(last) if last.disk == disk && filled < SEGMENT_PAGES_MAX && last.bytes + bytes <= aim => {
                 last.pages = page - last.first_page + 1;
                 last.bytes += bytes;
-                filled += 1;
+                filled += u32::from(bytes > 0);
             }
             _ => {
                 segments.push(Segment { disk, first_page: page, pages: 1, bytes });
-                filled = 1;
+                filled = u32::from(bytes > 0);
             }
         }
     }

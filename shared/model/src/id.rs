@@ -1,17 +1,31 @@
 use std::{fmt, str::FromStr};
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de};
 use ulid::Ulid;
 
 use crate::Error;
+
+/// One id has one spelling: it stands in object names, signatures and idempotency keys.
+fn parse(text: &str) -> Option<Ulid> {
+    Ulid::from_string(text).ok().filter(|id| id.to_string() == text)
+}
+
+fn canonical<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Ulid, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    parse(&text).ok_or_else(|| de::Error::custom("not an id in its canonical spelling"))
+}
 
 macro_rules! id {
     ($(#[$doc:meta])* $type:ident, $kind:literal) => {
         $(#[$doc])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
         #[serde(transparent)]
-        pub struct $type(#[schemars(with = "String", regex(pattern = r"^[0-7][0-9A-HJKMNP-TV-Z]{25}$"))] Ulid);
+        pub struct $type(
+            #[serde(deserialize_with = "canonical")]
+            #[schemars(with = "String", regex(pattern = r"^[0-7][0-9A-HJKMNP-TV-Z]{25}$"))]
+            Ulid,
+        );
 
         impl $type {
             /// Wraps a ULID that was made for this purpose alone.
@@ -36,8 +50,7 @@ macro_rules! id {
         impl FromStr for $type {
             type Err = Error;
             fn from_str(text: &str) -> Result<Self, Error> {
-                let canonical = Ulid::from_string(text).ok().filter(|id| id.to_string() == text);
-                canonical.map(Self).ok_or_else(|| Error::invalid(format!("'{}' is not a {} id", text.escape_debug(), $kind)))
+                parse(text).map(Self).ok_or_else(|| Error::invalid(format!("'{}' is not a {} id", text.escape_debug(), $kind)))
             }
         }
 
@@ -72,6 +85,8 @@ id!(
 
 #[cfg(test)]
 mod tests {
+    use serde::de::value::{Error as ValueError, StrDeserializer};
+
     use super::*;
 
     #[test]
@@ -80,6 +95,7 @@ mod tests {
         assert_eq!(id.to_string().parse::<JobId>().unwrap(), id);
         for bad in ["", "x", &id.to_string().to_lowercase().replace('0', "o"), &format!("{id}0"), "8ZZZZZZZZZZZZZZZZZZZZZZZZZ"] {
             assert!(bad.parse::<JobId>().is_err(), "{bad}");
+            assert!(JobId::deserialize(StrDeserializer::<ValueError>::new(bad)).is_err(), "{bad}");
         }
     }
 }

@@ -12,11 +12,16 @@ pub const NAME_BYTES_MAX: usize = 63;
 fn check(kind: &str, text: &str) -> Result<(), Error> {
     let shown: String = text.chars().take(NAME_BYTES_MAX + 1).flat_map(char::escape_debug).collect();
     if text.is_empty() || text.len() > NAME_BYTES_MAX {
-        return Err(Error::invalid(format!("{kind} name '{shown}' must have 1 to {NAME_BYTES_MAX} characters, not {}", text.chars().count())));
+        return Err(Error::invalid(format!(
+            "{kind} name '{shown}' must have 1 to {NAME_BYTES_MAX} characters, not {}",
+            text.chars().count()
+        )));
     }
     let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'_' | b'.');
     if !text.bytes().all(allowed) || text.starts_with('.') {
-        return Err(Error::invalid(format!("{kind} name '{shown}' may hold only a-z, 0-9, '-', '_', '.', and not begin with '.'")));
+        return Err(Error::invalid(format!(
+            "{kind} name '{shown}' may hold only a-z, 0-9, '-', '_', '.', and not begin with '.'"
+        )));
     }
     Ok(())
 }
@@ -26,6 +31,8 @@ macro_rules! name {
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
         #[serde(try_from = "String", into = "String")]
+        // Without `try_from` the schema is that of the field, whose bounds would be lost otherwise.
+        #[schemars(!try_from, !into)]
         pub struct $type(#[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9_-][a-z0-9._-]*$"))] String);
 
         impl $type {

@@ -4,6 +4,7 @@
 mod clock;
 mod cpu;
 mod platform;
+mod platforms;
 mod progress;
 mod random;
 mod target;
@@ -11,6 +12,7 @@ mod target;
 pub use clock::Clock;
 pub use cpu::{Cpu, Work, execute};
 pub use platform::{Baseline, DiskReader, DiskSnapshot, DiskSource, Platform, Snapshot, SnapshotRequest};
+pub use platforms::Platforms;
 pub use progress::Progress;
 pub use random::{Random, ulid};
 pub use target::{DiskWriter, Target, TargetDisk};

@@ -2,7 +2,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use stillpoint_format::{Encoded, Manifest, PackUse, Sections};
-use stillpoint_model::{DiskName, Error, ItemName, JobId, Obtained, PointId, Result};
+use stillpoint_model::{DiskName, Error, ItemName, JobId, Obtained, PointId, Requests, Result};
 
 use crate::{Name, Vault, record::POINT};
 
@@ -59,6 +59,8 @@ pub struct Point {
     pub changed_bytes: u64,
     /// Bytes of packs written for it.
     pub stored_bytes: u64,
+    /// Requests that its job made to the vault, up to its commit.
+    pub requests: Requests,
     /// Where its manifest is.
     pub manifest: ManifestObject,
 }

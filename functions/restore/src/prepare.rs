@@ -1,0 +1,77 @@
+use std::sync::Arc;
+
+use stillpoint_events::{Envelope, RestoreRequested};
+use stillpoint_format::DiskMap;
+use stillpoint_handler::{Effects, Handler, Invocation};
+use stillpoint_jobs::{Engine, Job, Loaded, Operation, Plan, cut};
+use stillpoint_model::{
+    Error, Requests, Result,
+    geometry::{PAGE_BYTES, page_range},
+};
+use stillpoint_ports::{Progress, Target};
+
+use crate::plan::RestorePlan;
+
+/// Makes places for the disks and writes the plan.
+pub struct Prepare {
+    engine: Engine,
+    target: Arc<dyn Target>,
+    progress: Arc<dyn Progress>,
+}
+
+impl Prepare {
+    /// The handler over its ports.
+    #[must_use]
+    pub fn new(engine: Engine, target: Arc<dyn Target>, progress: Arc<dyn Progress>) -> Self {
+        Self { engine, target, progress }
+    }
+
+    async fn plan(&self, job: &Job) -> Result<Loaded<RestorePlan>> {
+        if let Some(made) = self.engine.plan_if_made(job.id).await? {
+            return Ok(made);
+        }
+        let Operation::Restore { item, point: id, disks } = &job.request.what else {
+            return Err(Error::invalid(format!("job {} is no restore", job.id)));
+        };
+        let engine = self.engine.metered();
+        let vault = engine.vault();
+        let point = vault.point(item, *id).await?;
+        let manifest = vault.manifest(&point).await?;
+        let mut pages = Vec::new();
+        for (position, disk) in (0_u16..).zip(disks) {
+            let map = manifest.disks.iter().find(|map| map.name == disk.name && map.size_bytes == disk.size_bytes);
+            let map = map.ok_or_else(|| Error::invalid(format!("point {id} has no disk {} of {} bytes", disk.name, disk.size_bytes)))?;
+            pages.extend(weights(map).map(|(page, bytes)| (position, page, bytes)));
+        }
+        // Only now is the target touched: everything that can be refused has been looked at.
+        self.target.prepare(job.id, disks).await?;
+        let requests = vault.store().requests() + Requests { put: 1, ..Requests::default() };
+        let detail = RestorePlan { item: item.clone(), point: *id, disks: disks.clone() };
+        engine.save_plan(Plan { job: job.id, segments: cut(&pages), requests, detail }).await
+    }
+}
+
+/// All pages, zero ones too (a device may hold other bytes there), with the bytes that each may write.
+fn weights(map: &DiskMap) -> impl Iterator<Item = (u32, u64)> + '_ {
+    (0_u32..).zip(&map.pages).map(|(number, page)| {
+        let (start, end) = page_range(number, map.size_bytes);
+        debug_assert!(end - start <= PAGE_BYTES);
+        (number, if page.is_some() { end - start } else { 0 })
+    })
+}
+
+impl Handler for Prepare {
+    type Event = RestoreRequested;
+
+    async fn handle(&self, event: Envelope<RestoreRequested>, _invocation: &Invocation) -> Result<Effects> {
+        let job = self.engine.job(event.data.job).await?;
+        if job.state().is_end() {
+            return Ok(Effects::none());
+        }
+        let loaded = self.plan(&job).await?;
+        let segments = u32::try_from(loaded.plan.segments.len()).map_err(|_| Error::internal("a plan has at most 2^21 segments"))?;
+        let job = if job.newest.segments.is_some() { job } else { self.engine.begin_transfer(&job, segments).await? };
+        self.progress.planned(job.id, loaded.plan.segments.iter().map(|segment| segment.bytes).sum(), 0);
+        Ok(Effects { events: self.engine.redrive(&job).await? })
+    }
+}

@@ -1,0 +1,156 @@
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::{StreamExt, TryStreamExt, stream};
+use stillpoint_events::{Envelope, RestoreSegmentPlanned, RestoreSegmentsWritten};
+use stillpoint_format::{DiskMap, Manifest, MapPage};
+use stillpoint_handler::{Effects, Handler, Invocation};
+use stillpoint_jobs::{Engine, FanIn, Loaded, Marker, Segment};
+use stillpoint_model::{
+    Error, Extent, JobId, Requests, Result,
+    geometry::{CHUNK_BYTES, PAGE_BYTES, page_range},
+};
+use stillpoint_ports::{Cpu, DiskWriter, Progress, Target, execute};
+use stillpoint_vault::{ChunkRead, Vault};
+use tokio::sync::Mutex;
+
+use crate::plan::{RestorePlan, Written};
+
+/// Map pages read ahead of the data they describe.
+const PAGES_AHEAD: usize = 64;
+/// Ranged reads of one segment under way at once.
+const READS_IN_FLIGHT: usize = 2;
+
+/// A job's plan and manifest, kept between its segments.
+struct Source {
+    loaded: Loaded<RestorePlan>,
+    manifest: Manifest,
+}
+
+/// Writes segments.
+pub struct Write {
+    engine: Engine,
+    target: Arc<dyn Target>,
+    cpu: Arc<dyn Cpu>,
+    progress: Arc<dyn Progress>,
+    newest: Mutex<Option<(JobId, Arc<Source>)>>,
+}
+
+impl Write {
+    /// The handler over its ports.
+    #[must_use]
+    pub fn new(engine: Engine, target: Arc<dyn Target>, cpu: Arc<dyn Cpu>, progress: Arc<dyn Progress>) -> Self {
+        Self { engine, target, cpu, progress, newest: Mutex::default() }
+    }
+
+    async fn source(&self, engine: &Engine, job: JobId) -> Result<Arc<Source>> {
+        let mut newest = self.newest.lock().await;
+        if let Some((_, source)) = newest.as_ref().filter(|(known, _)| *known == job) {
+            return Ok(Arc::clone(source));
+        }
+        let loaded = engine.plan::<RestorePlan>(job).await?;
+        let detail = &loaded.plan.detail;
+        let point = engine.vault().point(&detail.item, detail.point).await?;
+        let source = Arc::new(Source { manifest: engine.vault().manifest(&point).await?, loaded });
+        *newest = Some((job, Arc::clone(&source)));
+        Ok(source)
+    }
+
+    async fn write_segment(&self, vault: &Vault, job: JobId, source: &Source, segment: &Segment) -> Result<Written> {
+        let disk = source.loaded.plan.detail.disks.get(usize::from(segment.disk));
+        let disk = disk.ok_or_else(|| Error::corrupt("a plan names no such disk"))?;
+        let map = source.manifest.disks.iter().find(|map| map.name == disk.name);
+        let map = map.ok_or_else(|| Error::corrupt("a plan names a disk that the point does not have"))?;
+        let writer = self.target.open(job, disk).await?;
+        let mut written_bytes = 0;
+        let pages: Vec<u32> = (segment.first_page..segment.first_page + segment.pages).collect();
+        for ahead in pages.chunks(PAGES_AHEAD) {
+            for (number, page) in self.pages(vault, source, map, ahead).await? {
+                let (start, end) = page_range(number, map.size_bytes);
+                match page {
+                    None => writer.zero(Extent::new(start, end - start)).await?,
+                    Some(page) => {
+                        written_bytes += self.write_page(vault, &*writer, &page, start, end).await?;
+                        self.progress.moved(job, end - start);
+                    }
+                }
+            }
+        }
+        // The marker says that these bytes are there, whatever happens next.
+        writer.sync().await?;
+        Ok(Written { written_bytes })
+    }
+
+    async fn pages(&self, vault: &Vault, source: &Source, map: &DiskMap, numbers: &[u32]) -> Result<Vec<(u32, Option<MapPage>)>> {
+        let places: Vec<_> = numbers.iter().map(|number| map.pages.get(*number as usize).copied().flatten()).collect();
+        let refs: Vec<_> = places.iter().flatten().copied().collect();
+        let mut read = vault.pages(&source.manifest.packs, &refs).await.into_iter();
+        let mut pages = Vec::with_capacity(numbers.len());
+        for (number, place) in numbers.iter().zip(places) {
+            let page = place.and_then(|_| read.next()).transpose()?;
+            pages.push((*number, page));
+        }
+        Ok(pages)
+    }
+
+    async fn write_page(&self, vault: &Vault, writer: &dyn DiskWriter, page: &MapPage, start: u64, end: u64) -> Result<u64> {
+        if page.entries.len() as u64 != (end - start).div_ceil(CHUNK_BYTES) {
+            return Err(Error::corrupt("a map page has another length than its disk says"));
+        }
+        for zeros in zero_runs(page, start, end) {
+            writer.zero(zeros).await?;
+        }
+        let fetch = |read: ChunkRead| async move { self.fetch(vault, read).await };
+        let mut reads = stream::iter(ChunkRead::plan(page, 0..page.entries.len()).into_iter().map(fetch)).buffer_unordered(READS_IN_FLIGHT);
+        let mut written_bytes = 0;
+        while let Some(chunks) = reads.try_next().await? {
+            for (index, mut bytes) in chunks {
+                let offset = start + index as u64 * CHUNK_BYTES;
+                // The last chunk of a disk was padded.
+                bytes.truncate(usize::try_from(end - offset).unwrap_or(usize::MAX));
+                written_bytes += bytes.len() as u64;
+                writer.write(offset, bytes).await?;
+            }
+        }
+        Ok(written_bytes)
+    }
+
+    async fn fetch(&self, vault: &Vault, read: ChunkRead) -> Result<Vec<(usize, Bytes)>> {
+        let sealed = vault.sealed(&read).await?;
+        let keys = Arc::clone(vault.keys());
+        execute(&*self.cpu, move || read.decode(&keys, &sealed)).await?
+    }
+}
+
+/// Runs of zero chunks of a page.
+fn zero_runs(page: &MapPage, start: u64, end: u64) -> Vec<Extent> {
+    let zeros = page.entries.iter().enumerate().filter(|(_, entry)| entry.is_none());
+    let extents = zeros.map(|(index, _)| Extent::new(start + index as u64 * CHUNK_BYTES, CHUNK_BYTES)).collect();
+    debug_assert!(end - start <= PAGE_BYTES);
+    stillpoint_model::merge(extents, CHUNK_BYTES, end)
+}
+
+impl Handler for Write {
+    type Event = RestoreSegmentPlanned;
+
+    async fn handle(&self, event: Envelope<RestoreSegmentPlanned>, invocation: &Invocation) -> Result<Effects> {
+        let RestoreSegmentPlanned { job, segment: number } = event.data;
+        let engine = self.engine.metered();
+        let source = self.source(&engine, job).await?;
+        let plan = &source.loaded.plan;
+        let segments = u32::try_from(plan.segments.len()).unwrap_or(u32::MAX);
+        let segment = plan.segments.get(number as usize).ok_or_else(|| Error::invalid(format!("job {job} has no segment {number}")))?;
+        let fan_in = if engine.is_done(job, number).await? {
+            engine.fan_in(job, segments, number, invocation.attempt).await?
+        } else {
+            let detail = self.write_segment(engine.vault(), job, &source, segment).await?;
+            let requests = engine.vault().store().requests() + Requests { put: 1, list: 1, ..Requests::default() };
+            let marker = Marker { plan: source.loaded.hash.clone(), segment: number, attempt: invocation.attempt, requests, detail };
+            engine.finish_segment(job, segments, &marker).await?
+        };
+        Ok(match fan_in {
+            FanIn::Complete => Effects::publish(&RestoreSegmentsWritten { job }),
+            FanIn::Pending => Effects::none(),
+        })
+    }
+}

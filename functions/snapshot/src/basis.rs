@@ -1,0 +1,98 @@
+//! What a backup can be compared with: the parent point and some neighbours.
+
+use std::cmp::Reverse;
+
+use stillpoint_format::{Manifest, PackUse};
+use stillpoint_jobs::Neighbour;
+use stillpoint_model::{ErrorKind, ItemName, PointId, Result};
+use stillpoint_vault::{Name, Point, Vault};
+
+/// Other machines whose newest points are searched for similar pages. Each costs a transfer step one manifest in memory.
+const NEIGHBOURS_MAX: usize = 4;
+/// Points tried as parent, newest first, before the disks are stored without one.
+const PARENTS_TRIED_MAX: usize = 3;
+
+/// The result of looking around in the vault.
+#[derive(Default)]
+pub(crate) struct Basis {
+    pub(crate) parent: Option<(Point, Manifest)>,
+    pub(crate) neighbours: Vec<Neighbour>,
+    pub(crate) avoid: Vec<String>,
+    pub(crate) warnings: Vec<String>,
+}
+
+impl Basis {
+    pub(crate) async fn find(vault: &Vault, item: &ItemName) -> Result<Self> {
+        let mut basis = Self::default();
+        basis.find_parent(vault, item).await?;
+        let mut packs = basis.parent.as_ref().map(|(_, manifest)| manifest.packs.clone()).unwrap_or_default();
+        basis.find_neighbours(vault, item, &mut packs).await?;
+        packs.sort_unstable_by(|a, b| a.pack.cmp(&b.pack));
+        packs.dedup_by(|a, b| a.pack == b.pack);
+        let absent = vault.absent_packs(&packs).await?;
+        if !absent.is_empty() {
+            let first = &absent[0];
+            basis.warnings.push(format!("{} packs of earlier points are damaged (first: {} is {}); what they held is stored again", absent.len(), first.0, first.1));
+        }
+        basis.avoid = absent.into_iter().map(|(name, _)| name).collect();
+        Ok(basis)
+    }
+
+    async fn find_parent(&mut self, vault: &Vault, item: &ItemName) -> Result<()> {
+        let ids = vault.point_ids(item).await?;
+        for id in ids.into_iter().rev().take(PARENTS_TRIED_MAX) {
+            match read_point(vault, item, id).await {
+                Ok(found) => {
+                    self.parent = Some(found);
+                    return Ok(());
+                }
+                Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Missing) => {
+                    self.warnings.push(format!("point {id} cannot be compared with: {}", error.one_line()));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    async fn find_neighbours(&mut self, vault: &Vault, item: &ItemName, packs: &mut Vec<PackUse>) -> Result<()> {
+        let folders = vault.store().list_folder(Name::POINTS).await?.folders;
+        let others = folders.iter().filter_map(|folder| folder.parse().ok()).filter(|other| other != item).collect();
+        for other in nearest(item, others) {
+            let Some(point) = vault.point_ids(&other).await?.pop() else { continue };
+            // A neighbour is a chance to save space; one that cannot be read is no reason to fail.
+            let read = async { vault.packs_of(&vault.point(&other, point).await?).await };
+            if let Ok(used) = read.await {
+                packs.extend(used);
+                self.neighbours.push(Neighbour { item: other, point });
+            }
+        }
+        Ok(())
+    }
+}
+
+async fn read_point(vault: &Vault, item: &ItemName, id: PointId) -> Result<(Point, Manifest)> {
+    let point = vault.point(item, id).await?;
+    let manifest = vault.manifest(&point).await?;
+    Ok((point, manifest))
+}
+
+/// Machines whose names begin alike (`web-01`, `web-02`) are most likely built alike.
+fn nearest(item: &ItemName, mut others: Vec<ItemName>) -> Vec<ItemName> {
+    let common = |other: &ItemName| item.as_str().bytes().zip(other.as_str().bytes()).take_while(|(a, b)| a == b).count();
+    others.sort_by_key(|other| Reverse(common(other)));
+    others.truncate(NEIGHBOURS_MAX);
+    others
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn machines_named_alike_come_first() {
+        let names = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect::<Vec<ItemName>>();
+        let others = names(&["app-01", "db-01", "db-02", "mail", "web-02", "web-03", "webcam"]);
+        assert_eq!(nearest(&"web-01".parse().unwrap(), others), names(&["web-02", "web-03", "webcam", "app-01"]));
+    }
+}

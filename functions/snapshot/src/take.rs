@@ -1,0 +1,137 @@
+use std::sync::Arc;
+
+use stillpoint_events::{BackupRequested, Envelope, Outgoing};
+use stillpoint_format::Manifest;
+use stillpoint_handler::{Effects, Handler, Invocation};
+use stillpoint_jobs::{BackupPlan, Engine, Job, Loaded, Operation, Plan, cut};
+use stillpoint_model::{
+    Error, PointId, Requests, Result,
+    geometry::{CHUNK_BYTES, PAGE_BYTES, page_range},
+};
+use stillpoint_ports::{Baseline, DiskSnapshot, Platforms, Progress, Snapshot, SnapshotRequest};
+
+use crate::basis::Basis;
+
+/// Takes the snapshot and writes the plan.
+pub struct Take {
+    engine: Engine,
+    platforms: Platforms,
+    progress: Arc<dyn Progress>,
+}
+
+impl Take {
+    /// The handler over its ports.
+    #[must_use]
+    pub fn new(engine: Engine, platforms: Platforms, progress: Arc<dyn Progress>) -> Self {
+        Self { engine, platforms, progress }
+    }
+
+    async fn plan(&self, job: &Job) -> Result<Loaded<BackupPlan>> {
+        if let Some(made) = self.engine.plan_if_made(job.id).await? {
+            return Ok(made);
+        }
+        let Operation::Backup { item, wanted, keep_until } = &job.request.what else {
+            return Err(Error::invalid(format!("job {} is no backup", job.id)));
+        };
+        let engine = self.engine.metered();
+        let record = engine.vault().item(item).await?;
+        let request = SnapshotRequest { job: job.id, item: item.clone(), disks: record.disks, wanted: *wanted };
+        let snapshot = self.platforms.get(&record.platform)?.snapshot(&request).await?;
+        let basis = Basis::find(engine.vault(), item).await?;
+        let pages = pages_with_content(&snapshot, basis.parent.as_ref().map(|(_, manifest)| manifest));
+        let plan = Plan {
+            job: job.id,
+            segments: cut(&pages),
+            requests: engine.vault().store().requests() + Requests { put: 1, ..Requests::default() },
+            detail: BackupPlan {
+                item: item.clone(),
+                platform: record.platform,
+                point: PointId::new(engine.vault().ulid()),
+                wanted: *wanted,
+                keep_until: *keep_until,
+                parent: basis.parent.map(|(point, _)| point.id),
+                neighbours: basis.neighbours,
+                avoid: basis.avoid,
+                warnings: [snapshot.warnings.clone(), basis.warnings].concat(),
+                snapshot,
+            },
+        };
+        engine.save_plan(plan).await
+    }
+}
+
+impl Handler for Take {
+    type Event = BackupRequested;
+
+    async fn handle(&self, event: Envelope<BackupRequested>, _invocation: &Invocation) -> Result<Effects> {
+        let job = self.engine.job(event.data.job).await?;
+        if job.state().is_end() {
+            return Ok(Effects::none());
+        }
+        let loaded = self.plan(&job).await?;
+        let segments = u32::try_from(loaded.plan.segments.len()).map_err(|_| Error::internal("a plan has at most 2^21 segments"))?;
+        let job = if job.newest.segments.is_some() { job } else { self.engine.begin_transfer(&job, segments).await? };
+        let total = loaded.plan.segments.iter().map(|segment| segment.bytes).sum();
+        self.progress.planned(job.id, total, 0);
+        let events: Vec<Outgoing> = self.engine.redrive(&job).await?;
+        Ok(Effects { events })
+    }
+}
+
+/// Pages that must be looked at, with the bytes to be read of each: those with data, and those that the parent has and that
+/// may have become zeros.
+fn pages_with_content(snapshot: &Snapshot, parent: Option<&Manifest>) -> Vec<(u16, u32, u64)> {
+    let mut pages = Vec::new();
+    for (position, disk) in (0_u16..).zip(&snapshot.disks) {
+        let before = parent.and_then(|manifest| manifest.disks.iter().find(|map| map.name == disk.name));
+        let whole = disk.baseline == Baseline::Zero;
+        let had = |page: usize| whole && before.is_some_and(|map| map.pages.get(page).is_some_and(Option::is_some));
+        for (page, bytes) in (0_u32..).zip(bytes_by_page(disk)) {
+            if bytes > 0 || had(page as usize) {
+                // A page that only may have become zeros still costs a look at the parent's.
+                pages.push((position, page, bytes.max(CHUNK_BYTES)));
+            }
+        }
+    }
+    pages
+}
+
+fn bytes_by_page(disk: &DiskSnapshot) -> Vec<u64> {
+    let mut bytes = vec![0; disk.size_bytes.div_ceil(PAGE_BYTES) as usize];
+    for extent in &disk.extents {
+        let pages = extent.offset / PAGE_BYTES..extent.end().div_ceil(PAGE_BYTES);
+        for page in pages {
+            let (start, end) = page_range(page as u32, disk.size_bytes);
+            if let (Some(part), Some(sum)) = (extent.clip(start, end), bytes.get_mut(page as usize)) {
+                *sum += part.length;
+            }
+        }
+    }
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use stillpoint_format::{DiskMap, PageRef};
+    use stillpoint_model::{Consistency, Extent};
+
+    use super::*;
+
+    fn snapshot(baseline: Baseline, extents: &[(u64, u64)]) -> Snapshot {
+        let extents = extents.iter().map(|(offset, length)| Extent::new(*offset, *length)).collect();
+        let disk = DiskSnapshot { name: "os".parse().unwrap(), size_bytes: PAGE_BYTES * 4, extents, baseline, handle: String::new() };
+        Snapshot { instant: "2026-01-01T00:00:00Z".parse().unwrap(), obtained: Consistency::Crash, disks: vec![disk], warnings: vec![] }
+    }
+
+    #[test]
+    fn pages_that_were_and_pages_that_are_get_looked_at() {
+        let page = Some(PageRef { pack: 0, frame: 0, offset: 0, sealed_bytes: 1 });
+        let map = DiskMap { name: "os".parse().unwrap(), size_bytes: PAGE_BYTES * 4, pages: vec![None, page, None, None] };
+        let parent = Manifest { disks: vec![map], ..Manifest::default() };
+        let extents = [(PAGE_BYTES * 2 + CHUNK_BYTES, PAGE_BYTES)];
+        let whole = pages_with_content(&snapshot(Baseline::Zero, &extents), Some(&parent));
+        assert_eq!(whole, [(0, 1, CHUNK_BYTES), (0, 2, PAGE_BYTES - CHUNK_BYTES), (0, 3, CHUNK_BYTES)]);
+        let tracked = pages_with_content(&snapshot(Baseline::Parent, &extents), Some(&parent));
+        assert_eq!(tracked, whole[1..]);
+    }
+}

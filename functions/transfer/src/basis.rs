@@ -1,0 +1,109 @@
+//! What a job's segments are compared with, read once per job: plan, parent, neighbours.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use stillpoint_format::{DiskMap, MapPage, Manifest, PageRef};
+use stillpoint_jobs::{BackupPlan, Engine, Loaded, Neighbour, Plan};
+use stillpoint_model::{Error, JobId, PointId, Result};
+use stillpoint_vault::Vault;
+
+/// Decoded pages of reference points kept in memory: some 25 KiB each.
+const PAGES_KEPT: usize = 512;
+
+/// A committed point that chunks may be shared with.
+pub(crate) struct Reference {
+    pub(crate) manifest: Manifest,
+    /// Sizes of its packs, by name.
+    pub(crate) sizes: HashMap<Arc<str>, u64>,
+    /// Pages in the order of their ordinals.
+    ordinals: Vec<Option<PageRef>>,
+    kept: Mutex<HashMap<u32, Arc<MapPage>>>,
+}
+
+impl Reference {
+    fn new(manifest: Manifest) -> Self {
+        let sizes = manifest.packs.iter().map(|used| (Arc::clone(&used.pack.name), used.size_bytes)).collect();
+        let ordinals = manifest.disks.iter().flat_map(|disk| disk.pages.iter().copied()).collect();
+        Self { manifest, sizes, ordinals, kept: Mutex::default() }
+    }
+
+    /// Where the page with `ordinal` lies.
+    pub(crate) fn place(&self, ordinal: u32) -> Option<PageRef> {
+        self.ordinals.get(ordinal as usize).copied().flatten()
+    }
+
+    /// The page with `ordinal`; `None` when it cannot be read, which costs space and nothing else.
+    pub(crate) async fn page(&self, vault: &Vault, ordinal: u32) -> Option<Arc<MapPage>> {
+        if let Some(page) = self.kept.lock().unwrap_or_else(PoisonError::into_inner).get(&ordinal) {
+            return Some(Arc::clone(page));
+        }
+        let place = self.place(ordinal)?;
+        let page = Arc::new(vault.pages(&self.manifest.packs, &[place]).await.pop()?.ok()?);
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.len() >= PAGES_KEPT {
+            kept.clear();
+        }
+        kept.insert(ordinal, Arc::clone(&page));
+        Some(page)
+    }
+}
+
+/// See the module.
+pub(crate) struct Basis {
+    pub(crate) plan: Plan<BackupPlan>,
+    pub(crate) plan_hash: String,
+    /// The parent first, if there is one.
+    pub(crate) references: Vec<Reference>,
+    has_parent: bool,
+    avoid: HashSet<String>,
+}
+
+impl Basis {
+    pub(crate) async fn load(engine: &Engine, job: JobId) -> Result<Self> {
+        let Loaded { plan, hash } = engine.plan::<BackupPlan>(job).await?;
+        let vault = engine.vault();
+        let mut references = Vec::new();
+        if let Some(parent) = plan.detail.parent {
+            references.push(read(vault, &Neighbour { item: plan.detail.item.clone(), point: parent }).await?);
+        }
+        let has_parent = !references.is_empty();
+        for neighbour in &plan.detail.neighbours {
+            if let Ok(reference) = read(vault, neighbour).await {
+                references.push(reference);
+            }
+        }
+        let avoid = plan.detail.avoid.iter().cloned().collect();
+        Ok(Self { plan, plan_hash: hash, references, has_parent, avoid })
+    }
+
+    pub(crate) fn segments(&self) -> u32 {
+        u32::try_from(self.plan.segments.len()).unwrap_or(u32::MAX)
+    }
+
+    /// The parent's reference and its map of the disk at `position` in the plan.
+    pub(crate) fn parent_of(&self, position: u16) -> Option<(&Reference, &DiskMap)> {
+        let parent = self.references.first().filter(|_| self.has_parent)?;
+        let name = &self.plan.detail.snapshot.disks.get(usize::from(position))?.name;
+        Some((parent, parent.manifest.disks.iter().find(|disk| disk.name == *name)?))
+    }
+
+    /// Whether nothing may refer to this pack.
+    pub(crate) fn avoids(&self, pack: &str) -> bool {
+        self.avoid.contains(pack)
+    }
+
+    /// Size of a pack that some reference needs.
+    pub(crate) fn pack_size(&self, pack: &str) -> Result<u64> {
+        let size = self.references.iter().find_map(|reference| reference.sizes.get(pack));
+        size.copied().ok_or_else(|| Error::corrupt(format!("{pack} is used by a page but not named by its point's manifest")))
+    }
+}
+
+async fn read(vault: &Vault, neighbour: &Neighbour) -> Result<Reference> {
+    let id: PointId = neighbour.point;
+    let point = vault.point(&neighbour.item, id).await?;
+    Ok(Reference::new(vault.manifest(&point).await?))
+}

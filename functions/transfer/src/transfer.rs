@@ -1,0 +1,88 @@
+use std::sync::{Arc, Mutex, PoisonError};
+
+use stillpoint_events::{Envelope, SegmentPlanned, SegmentsTransferred};
+use stillpoint_handler::{Effects, Handler, Invocation};
+use stillpoint_jobs::{Engine, FanIn, Marker};
+use stillpoint_model::{Error, JobId, Requests, Result};
+use stillpoint_ports::{Cpu, Platforms, Progress};
+
+use crate::{basis::Basis, buffers::Buffers, segment::Step};
+
+/// Jobs whose plan and reference points are kept in memory between segments.
+const JOBS_KEPT: usize = 4;
+
+/// A job's basis, or the place where its first segment will put it.
+type Slot = Arc<tokio::sync::OnceCell<Arc<Basis>>>;
+
+/// Moves segments.
+pub struct Transfer {
+    engine: Engine,
+    platforms: Platforms,
+    cpu: Arc<dyn Cpu>,
+    progress: Arc<dyn Progress>,
+    level: i32,
+    buffers: Arc<Buffers>,
+    bases: Mutex<Vec<(JobId, Slot)>>,
+}
+
+impl Transfer {
+    /// The handler over its ports; `level` is the zstd level.
+    #[must_use]
+    pub fn new(engine: Engine, platforms: Platforms, cpu: Arc<dyn Cpu>, progress: Arc<dyn Progress>, level: i32) -> Self {
+        Self { engine, platforms, cpu, progress, level, buffers: Arc::default(), bases: Mutex::default() }
+    }
+
+    /// The job's plan and reference points; read once, whichever of its segments comes first.
+    async fn basis(&self, engine: &Engine, job: JobId) -> Result<Arc<Basis>> {
+        let cell = {
+            let mut bases = self.bases.lock().unwrap_or_else(PoisonError::into_inner);
+            match bases.iter().find(|(known, _)| *known == job) {
+                Some((_, cell)) => Arc::clone(cell),
+                None => {
+                    bases.truncate(JOBS_KEPT - 1);
+                    bases.insert(0, (job, Arc::default()));
+                    Arc::clone(&bases[0].1)
+                }
+            }
+        };
+        cell.get_or_try_init(|| async { Basis::load(engine, job).await.map(Arc::new) }).await.cloned()
+    }
+}
+
+impl Handler for Transfer {
+    type Event = SegmentPlanned;
+
+    async fn handle(&self, event: Envelope<SegmentPlanned>, invocation: &Invocation) -> Result<Effects> {
+        let SegmentPlanned { job, segment } = event.data;
+        let engine = self.engine.metered();
+        let basis = self.basis(&engine, job).await?;
+        let segments = basis.segments();
+        if segment >= segments {
+            return Err(Error::invalid(format!("job {job} has no segment {segment}")));
+        }
+        let fan_in = if engine.is_done(job, segment).await? {
+            engine.fan_in(job, segments, segment, invocation.attempt).await?
+        } else {
+            let step = Step {
+                engine: &engine,
+                basis: &basis,
+                platform: self.platforms.get(&basis.plan.detail.platform)?,
+                cpu: &*self.cpu,
+                progress: &*self.progress,
+                buffers: &self.buffers,
+                level: self.level,
+                number: segment,
+                attempt: invocation.attempt,
+            };
+            let detail = step.run().await?;
+            // The marker's own create and the look at its group follow.
+            let requests = engine.vault().store().requests() + Requests { put: 1, list: 1, ..Requests::default() };
+            let marker = Marker { plan: basis.plan_hash.clone(), segment, attempt: invocation.attempt, requests, detail };
+            engine.finish_segment(job, segments, &marker).await?
+        };
+        Ok(match fan_in {
+            FanIn::Complete => Effects::publish(&SegmentsTransferred { job }),
+            FanIn::Pending => Effects::none(),
+        })
+    }
+}
