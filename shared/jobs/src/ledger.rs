@@ -149,13 +149,12 @@ impl Job {
 }
 
 impl Engine {
-    /// Creates a job: writes its first record.
+    /// Creates a job: writes its first record. `id` is new; its process has locked it before others can see it.
     ///
     /// # Errors
     /// As the store.
-    pub async fn create(&self, request: Request) -> Result<Job> {
+    pub async fn create(&self, id: JobId, request: Request) -> Result<Job> {
         let vault = self.vault();
-        let id = JobId::new(vault.ulid());
         let record = LedgerRecord {
             job: id,
             state: JobState::Requested,

@@ -1,0 +1,306 @@
+//! `SPEC.md` against the crate: its limits, fixed values and test vectors are parsed and compared, and packs, manifests and
+//! records are read again by code that knows the text's values only.
+
+use std::collections::BTreeMap;
+
+use data_encoding::{BASE64, HEXLOWER};
+use ring::{aead, hkdf};
+use stillpoint_format::{
+    ChunkId, FrameKind, KeySlot, Keys, Manifest, MapPage, MasterKey, PackBuilder, PackRef, SampleIndex, SlotKind, compress,
+    limits, open_record, parse_recovery_key, recovery_key, seal_record,
+};
+use stillpoint_model::{NAME_BYTES_MAX, VaultId, geometry};
+
+const SPEC: &str = include_str!("../SPEC.md");
+const LIMITS: &str = include_str!("../src/limits.rs");
+const PACK: &str = "packs/web-01/00000000020000000000000002/0000/000000-00000000030000000000000003-0000";
+const MASTER: [u8; 32] = [9; 32];
+const SALT: [u8; 16] = [3; 16];
+
+fn vault() -> VaultId {
+    "00000000010000000000000001".parse().expect("a ULID")
+}
+
+fn keys() -> Keys {
+    Keys::derive(vault(), &MasterKey::new(MASTER))
+}
+
+/// Text of the chapter `title`, up to the next chapter.
+fn chapter(title: &str) -> &'static str {
+    let (_, rest) = SPEC.split_once(&format!("\n## {title}\n")).unwrap_or_else(|| panic!("SPEC.md has no chapter {title}"));
+    rest.split("\n## ").next().unwrap_or(rest)
+}
+
+fn cells(line: &str) -> Vec<&str> {
+    line.trim_matches('|').split(" | ").map(str::trim).collect()
+}
+
+/// The tables of a text: column titles and rows.
+fn tables(text: &'static str) -> Vec<(Vec<&'static str>, Vec<Vec<&'static str>>)> {
+    let mut tables: Vec<(Vec<&str>, Vec<Vec<&str>>)> = Vec::new();
+    let mut inside = false;
+    for line in text.lines() {
+        match (line.starts_with('|'), inside) {
+            (true, false) => tables.push((cells(line), Vec::new())),
+            (true, true) if !line.starts_with("|---") => tables.last_mut().expect("a table is open").1.push(cells(line)),
+            _ => {}
+        }
+        inside = line.starts_with('|');
+    }
+    tables
+}
+
+/// Name → value of every table in a chapter whose first columns are these; code quotes dropped, `\n` read.
+fn values(title: &str) -> BTreeMap<String, String> {
+    let rows = tables(chapter(title)).into_iter().filter(|(head, _)| head[..2] == ["name", "value"]).flat_map(|(_, rows)| rows);
+    rows.map(|row| (row[0].replace('`', ""), row[1].replace('`', "").replace("\\n", "\n"))).collect()
+}
+
+fn fixed(name: &str) -> String {
+    values("Fixed values").remove(name).unwrap_or_else(|| panic!("SPEC.md has no fixed value '{name}'"))
+}
+
+fn fixed_number(name: &str) -> u64 {
+    fixed(name).parse().unwrap_or_else(|_| panic!("'{name}' is no number"))
+}
+
+fn vector(name: &str) -> String {
+    values("Test vectors").remove(name).unwrap_or_else(|| panic!("SPEC.md has no test vector '{name}'"))
+}
+
+fn hkdf_sha256(salt: &[u8], secret: &[u8], info: &str) -> [u8; 32] {
+    let mut key = [0; 32];
+    let info = [info.as_bytes()];
+    let okm = hkdf::Salt::new(hkdf::HKDF_SHA256, salt).extract(secret);
+    okm.expand(&info, hkdf::HKDF_SHA256).and_then(|okm| okm.fill(&mut key)).expect("32 bytes");
+    key
+}
+
+fn open_gcm(key: [u8; 32], nonce: [u8; 12], associated: &[u8], sealed: &[u8]) -> Vec<u8> {
+    let key = aead::LessSafeKey::new(aead::UnboundKey::new(&aead::AES_256_GCM, &key).expect("32 bytes"));
+    let mut buffer = sealed.to_vec();
+    let nonce = aead::Nonce::assume_unique_for_key(nonce);
+    key.open_in_place(nonce, aead::Aad::from(associated), &mut buffer).expect("it opens by the rules of SPEC.md").to_vec()
+}
+
+/// Opens a frame and its container by the text.
+fn open_frame(kind: &str, number: u32, sealed: &[u8]) -> Vec<u8> {
+    let secret = hkdf_sha256(&vault().to_bytes(), &MASTER, &fixed("info of pack secret"));
+    let key = hkdf_sha256(&SALT, &secret, &fixed("info of pack key"));
+    let mut nonce = [0; 12];
+    nonce[..4].copy_from_slice(&number.to_le_bytes());
+    let associated = [&vault().to_bytes()[..], &[fixed_number(kind) as u8], &number.to_le_bytes(), PACK.as_bytes()].concat();
+    let container = open_gcm(key, nonce, &associated, sealed);
+    let (prefix, body) = container.split_at(fixed_number("container prefix bytes") as usize);
+    let length = u32::from_le_bytes([prefix[1], prefix[2], prefix[3], prefix[4]]) as usize;
+    let plain = if prefix[0] == 0 { body.to_vec() } else { zstd::bulk::decompress(body, length).expect("zstd") };
+    assert_eq!(plain.len(), length);
+    plain
+}
+
+fn container(plain: &[u8]) -> Vec<u8> {
+    compress(plain, 3, &mut Vec::new()).expect("it decodes again")
+}
+
+/// A pack of one chunk frame and one page, and what it must hold.
+fn pack() -> (Vec<u8>, Vec<u8>, Vec<u8>) {
+    let own = PackRef { name: PACK.into(), salt: SALT };
+    let mut builder = PackBuilder::new(&keys(), own.clone());
+    let chunks = [[1; 65536], [2; 65536]].concat();
+    builder.push(FrameKind::Chunks, 2, container(&chunks));
+    let page =
+        MapPage { disk: "os".parse().expect("a name"), number: 7, packs: vec![own], frames: vec![], entries: vec![None; 3] };
+    let page = page.encode().expect("a small page");
+    builder.push(FrameKind::Page, 0, container(&page));
+    (builder.finish().expect("a small pack").0.concat(), chunks, page)
+}
+
+#[test]
+fn limits_are_those_of_the_code() {
+    let mut code = BTreeMap::new();
+    let mut limit = |name: &str, value: u64| drop(code.insert(name.to_owned(), value.to_string()));
+    macro_rules! limits {
+        ($($name:ident),* $(,)?) => { $(limit(stringify!($name), limits::$name as u64);)* };
+    }
+    limits!(
+        FORMAT_VERSION,
+        FRAME_CHUNKS_MAX,
+        FRAME_BYTES_MAX,
+        PACK_BYTES_MAX,
+        SEALED_FRAME_BYTES_MAX,
+        PACK_FRAMES_MAX,
+        PAGE_PACKS_MAX,
+        PACK_NAME_BYTES_MAX,
+        PAGE_PLAIN_BYTES_MAX,
+        MANIFEST_PAGES_MAX,
+        MANIFEST_PACKS_MAX,
+        SECTION_PLAIN_BYTES_MAX,
+        SAMPLES_MAX,
+        SAMPLE_BITS_MIN,
+        RECORD_BYTES_MAX,
+        PLAN_BYTES_MAX,
+    );
+    for (name, value) in [
+        ("CHUNK_BYTES", geometry::CHUNK_BYTES),
+        ("PAGE_CHUNKS", geometry::PAGE_CHUNKS as u64),
+        ("PAGE_BYTES", geometry::PAGE_BYTES),
+        ("SECTOR_BYTES", geometry::SECTOR_BYTES),
+        ("DISK_BYTES_MAX", geometry::DISK_BYTES_MAX),
+        ("DISKS_MAX", geometry::DISKS_MAX as u64),
+        ("NAME_BYTES_MAX", NAME_BYTES_MAX as u64),
+        // Stands in the vault crate, which depends on this one; its names are tested there.
+        ("GROUP_SEGMENTS", 256),
+    ] {
+        limit(name, value);
+    }
+    assert_eq!(values("Limits"), code);
+    let declared = LIMITS.lines().filter_map(|line| line.strip_prefix("pub const ")?.split(':').next());
+    let missing: Vec<&str> = declared.filter(|name| !code.contains_key(*name)).collect();
+    assert!(missing.is_empty(), "{missing:?} are in limits.rs and not in SPEC.md");
+}
+
+#[test]
+fn byte_tables_add_up() {
+    let mut structures = 0;
+    for (head, rows) in tables(SPEC) {
+        if head[..2] != ["offset", "size"] {
+            continue;
+        }
+        structures += 1;
+        let mut end = Some(0_u64);
+        for row in rows {
+            let offset = row[0].parse::<u64>().ok();
+            assert!(offset.is_none() || offset == end, "{row:?} begins elsewhere than the field above ends");
+            end = offset.and_then(|offset| Some(offset + row[1].parse::<u64>().ok()?));
+        }
+    }
+    assert_eq!(structures, 10);
+}
+
+#[test]
+fn a_pack_is_read_by_the_text_alone() {
+    let (bytes, chunks, page) = pack();
+    let (header, trailer) = (fixed_number("pack header bytes") as usize, fixed_number("pack trailer bytes") as usize);
+    assert_eq!((header, trailer), (stillpoint_format::HEADER_BYTES, stillpoint_format::TRAILER_BYTES));
+    assert_eq!(fixed_number("pack salt bytes") as usize, stillpoint_format::SALT_BYTES);
+    assert_eq!(bytes[..8], *fixed("pack magic").as_bytes());
+    assert_eq!(bytes[8..16], [1, 0, 0, 0, 0, 0, 0, 0]);
+    assert_eq!(bytes[16..24], hkdf_sha256(&vault().to_bytes(), &MASTER, &fixed("info of key id"))[..8]);
+    assert_eq!(bytes[24..header], SALT);
+
+    let end = bytes.len() - trailer;
+    let number = |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
+    assert_eq!((number(end + 4), &bytes[end + 8..]), (2, fixed("trailer magic").as_bytes()));
+    let start = end - number(end) as usize;
+    let index = open_frame("kind of index frame", fixed_number("index frame number") as u32, &bytes[start..end]);
+    assert_eq!(index.len() as u64, 4 + 2 * fixed_number("index entry bytes"));
+    let entry = |at: usize| (index[at], index[at + 1..at + 5].to_vec(), index[at + 5..at + 9].to_vec(), index[at + 9]);
+    let (first, second) = (entry(4), entry(14));
+    let place = |bytes: &[u8]| u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]) as usize;
+    assert_eq!((u64::from(first.0), first.3, place(&first.1)), (fixed_number("kind of chunk frame"), 2, header));
+    assert_eq!((u64::from(second.0), second.3), (fixed_number("kind of page frame"), 0));
+    assert_eq!(place(&second.1) + place(&second.2), start, "frames leave no gap");
+
+    assert_eq!(open_frame("kind of chunk frame", 0, &bytes[header..place(&second.1)]), chunks);
+    let opened = open_frame("kind of page frame", 1, &bytes[place(&second.1)..start]);
+    assert_eq!(opened, page);
+    let zero = (fixed_number("zero chunk") as u16).to_le_bytes();
+    let text = [&[2, 0][..], b"os", &7_u32.to_le_bytes(), &[0; 8], &3_u32.to_le_bytes(), &zero, &zero, &zero].concat();
+    assert_eq!(opened, text, "disk, number, no packs, no frames, three zero chunks");
+
+    let sealed_raw =
+        PackBuilder::new(&keys(), PackRef { name: PACK.into(), salt: SALT }).push(FrameKind::Chunks, 1, vec![0; 5]).1;
+    assert_eq!(u64::from(sealed_raw.sealed_bytes), fixed_number("container prefix bytes") + fixed_number("tag bytes"));
+}
+
+#[test]
+fn a_manifest_begins_as_the_text_says() {
+    let disks = vec![stillpoint_format::DiskMap { name: "os".parse().unwrap(), size_bytes: 512, pages: vec![None] }];
+    let samples = SampleIndex::new(4, vec![(16, 0)]);
+    let encoded = Manifest { packs: vec![], disks, samples }.encode().unwrap();
+    let header = fixed_number("manifest header bytes");
+    assert_eq!((&encoded.bytes[..8], encoded.sections.packs.offset), (fixed("manifest magic").as_bytes(), header));
+    assert_eq!(encoded.bytes[8..16], [1, 0, 0, 0, 0, 0, 0, 0]);
+    // Sections this small are stored: codec 0 and the length stand before the plain bytes.
+    let plain =
+        |section: &stillpoint_format::Section| encoded.bytes[section.offset as usize..][..section.length as usize][5..].to_vec();
+    let zero = (fixed_number("zero page") as u32).to_le_bytes();
+    assert_eq!(plain(&encoded.sections.packs), 0_u32.to_le_bytes());
+    assert_eq!(
+        plain(&encoded.sections.disks),
+        [&1_u32.to_le_bytes()[..], &[2, 0], b"os", &512_u64.to_le_bytes(), &zero].concat()
+    );
+    assert_eq!(
+        plain(&encoded.sections.samples),
+        [&[4][..], &1_u32.to_le_bytes(), &16_u64.to_le_bytes(), &0_u32.to_le_bytes()].concat()
+    );
+}
+
+#[test]
+fn a_record_is_signed_as_the_text_says() {
+    let (kind, name) = ("point", "points/web-01/00000000040000000000000004/point.json");
+    let body = BTreeMap::from([("size_bytes", 42)]);
+    let sealed = seal_record(&keys().signature, kind, name, &body);
+    let key = hkdf_sha256(&vault().to_bytes(), &MASTER, &fixed("info of signature key"));
+    let mut hasher = blake3::Hasher::new_keyed(&key);
+    for part in [fixed("context of records").as_str(), kind, name, "{\"size_bytes\":42}"] {
+        hasher.update(&(part.len() as u64).to_le_bytes()).update(part.as_bytes());
+    }
+    let signature = hasher.finalize().to_hex();
+    let text =
+        format!("{{\"kind\":\"{kind}\",\"name\":\"{name}\",\"signature\":\"{signature}\",\"body\":{{\"size_bytes\":42}}}}");
+    assert_eq!(String::from_utf8(sealed).unwrap(), text);
+    assert_eq!(open_record::<BTreeMap<String, u64>>(&keys().signature, kind, name, text.as_bytes()).unwrap()["size_bytes"], 42);
+    assert_eq!(signature.as_str(), vector("signature of that record"));
+}
+
+#[test]
+fn a_slot_and_a_recovery_key_open_as_the_text_says() {
+    assert_eq!(fixed_number("secret bytes") as usize, stillpoint_format::SECRET_BYTES);
+    let secret: [u8; 32] = std::array::from_fn(|i| i as u8);
+    for (kind, label) in [(SlotKind::KeyFile, "key-file"), (SlotKind::RecoveryKey, "recovery-key")] {
+        let slot = KeySlot::wrap(vault(), kind, &secret, SALT, &MasterKey::new(MASTER));
+        let json = serde_json::to_value(&slot).unwrap();
+        assert_eq!(json["kind"], label);
+        let decode = |member: &str| BASE64.decode(json[member].as_str().unwrap().as_bytes()).unwrap();
+        assert_eq!(decode("salt"), SALT);
+        let associated = [&vault().to_bytes()[..], label.as_bytes()].concat();
+        let key = hkdf_sha256(&SALT, &secret, &fixed("info of slot key"));
+        assert_eq!(open_gcm(key, [0; 12], &associated, &decode("wrapped")), MASTER);
+        assert_eq!(HEXLOWER.encode(&decode("wrapped")), vector(&format!("wrapped, {label}")));
+    }
+    let check = blake3::derive_key(&fixed("context of recovery key check"), &secret);
+    assert_eq!(HEXLOWER.encode(&check[..3]), vector("recovery key check"));
+    assert_eq!(recovery_key(&secret), vector("recovery key"));
+    assert_eq!(parse_recovery_key(&vector("recovery key")).unwrap(), secret);
+}
+
+#[test]
+fn keys_and_chunk_ids_are_those_of_the_vectors() {
+    let derived = |info: &str| HEXLOWER.encode(&hkdf_sha256(&vault().to_bytes(), &MASTER, &fixed(info)));
+    assert_eq!(derived("info of signature key"), vector("signature key"));
+    assert_eq!(derived("info of chunk-id key"), vector("chunk-id key"));
+    assert_eq!(derived("info of pack secret"), vector("pack secret"));
+    assert_eq!(HEXLOWER.encode(&keys().key_id()), vector("key id"));
+    let secret = hkdf_sha256(&vault().to_bytes(), &MASTER, &fixed("info of pack secret"));
+    assert_eq!(HEXLOWER.encode(&hkdf_sha256(&SALT, &secret, &fixed("info of pack key"))), vector("pack key"));
+    let ChunkId(id) = keys().chunk_id(&[1; 65536]);
+    assert_eq!(HEXLOWER.encode(&id), vector("chunk id of 65,536 bytes of 01"));
+    assert_eq!(ChunkId(id).prefix().to_string(), vector("sample of that chunk, decimal"));
+}
+
+#[test]
+fn every_derivation_is_in_the_text() {
+    let sources = [
+        include_str!("../src/keys.rs"),
+        include_str!("../src/pack.rs"),
+        include_str!("../src/slot.rs"),
+        include_str!("../src/record.rs"),
+    ];
+    let literals =
+        sources.iter().flat_map(|source| source.split('"').skip(1).step_by(2)).filter(|text| text.starts_with("stillpoint "));
+    let known: Vec<String> = values("Fixed values").into_values().collect();
+    for literal in literals.filter(|text| !text.contains('{')) {
+        assert!(known.iter().any(|value| value == literal), "'{literal}' is in the code and not in SPEC.md");
+    }
+}
