@@ -147,7 +147,9 @@ impl Builder {
             let place = |place: Option<Place>| match place {
                 None => Ok(None),
                 Some((pack, page)) => {
-                    let pack = *positions.get(&pack).ok_or_else(|| Error::internal(format!("{} holds a page and is counted as unused", pack.name)))?;
+                    let pack = *positions
+                        .get(&pack)
+                        .ok_or_else(|| Error::internal(format!("{} holds a page and is counted as unused", pack.name)))?;
                     Ok(Some(PageRef { pack, ..page }))
                 }
             };
@@ -165,6 +167,7 @@ fn pack_ref(delta: &PackDelta) -> PackRef {
 /// Pages of the parent that the new point has no place for.
 pub(crate) fn dropped(plan: &Plan<BackupPlan>, parent: &Manifest) -> Vec<PageRef> {
     let disks = &plan.detail.snapshot.disks;
-    let kept = |map: &DiskMap| disks.iter().find(|disk| disk.name == map.name).map_or(0, |disk| page_count(disk.size_bytes) as usize);
+    let kept =
+        |map: &DiskMap| disks.iter().find(|disk| disk.name == map.name).map_or(0, |disk| page_count(disk.size_bytes) as usize);
     parent.disks.iter().flat_map(|map| map.pages.iter().skip(kept(map)).flatten().copied()).collect()
 }

@@ -82,7 +82,13 @@ impl Handler for Commit {
     }
 }
 
-fn point(plan: &Plan<BackupPlan>, markers: &[Marker<Transferred>], manifest: ManifestObject, requests: Requests, vault: &Vault) -> Point {
+fn point(
+    plan: &Plan<BackupPlan>,
+    markers: &[Marker<Transferred>],
+    manifest: ManifestObject,
+    requests: Requests,
+    vault: &Vault,
+) -> Point {
     let detail = &plan.detail;
     let sum = |pick: fn(&Transferred) -> u64| markers.iter().map(|marker| pick(&marker.detail)).sum();
     let disk = |disk: &stillpoint_ports::DiskSnapshot| PointDisk { name: disk.name.clone(), size_bytes: disk.size_bytes };

@@ -92,7 +92,9 @@ impl Handler for Discard {
         if job.state().is_end() {
             return Ok(Effects::none());
         }
-        let Some(Decision::Stop { state, mut reason, .. }) = self.engine.decision(job.id).await? else { return Ok(Effects::none()) };
+        let Some(Decision::Stop { state, mut reason, .. }) = self.engine.decision(job.id).await? else {
+            return Ok(Effects::none());
+        };
         if let Err(error) = self.target.discard(job.id, disks).await {
             reason = format!("{reason}; and what was written could not be removed: {}", error.one_line());
         }

@@ -40,7 +40,8 @@ impl Prepare {
         let mut pages = Vec::new();
         for (position, disk) in (0_u16..).zip(disks) {
             let map = manifest.disks.iter().find(|map| map.name == disk.name && map.size_bytes == disk.size_bytes);
-            let map = map.ok_or_else(|| Error::invalid(format!("point {id} has no disk {} of {} bytes", disk.name, disk.size_bytes)))?;
+            let map =
+                map.ok_or_else(|| Error::invalid(format!("point {id} has no disk {} of {} bytes", disk.name, disk.size_bytes)))?;
             pages.extend(weights(map).map(|(page, bytes)| (position, page, bytes)));
         }
         // Only now is the target touched: everything that can be refused has been looked at.
@@ -69,7 +70,8 @@ impl Handler for Prepare {
             return Ok(Effects::none());
         }
         let loaded = self.plan(&job).await?;
-        let segments = u32::try_from(loaded.plan.segments.len()).map_err(|_| Error::internal("a plan has at most 2^21 segments"))?;
+        let segments =
+            u32::try_from(loaded.plan.segments.len()).map_err(|_| Error::internal("a plan has at most 2^21 segments"))?;
         let job = if job.newest.segments.is_some() { job } else { self.engine.begin_transfer(&job, segments).await? };
         self.progress.planned(job.id, loaded.plan.segments.iter().map(|segment| segment.bytes).sum(), 0);
         Ok(Effects { events: self.engine.redrive(&job).await? })

@@ -101,7 +101,8 @@ impl Write {
             writer.zero(zeros).await?;
         }
         let fetch = |read: ChunkRead| async move { self.fetch(vault, read).await };
-        let mut reads = stream::iter(ChunkRead::plan(page, 0..page.entries.len()).into_iter().map(fetch)).buffer_unordered(READS_IN_FLIGHT);
+        let mut reads =
+            stream::iter(ChunkRead::plan(page, 0..page.entries.len()).into_iter().map(fetch)).buffer_unordered(READS_IN_FLIGHT);
         let mut written_bytes = 0;
         while let Some(chunks) = reads.try_next().await? {
             for (index, mut bytes) in chunks {
@@ -139,13 +140,15 @@ impl Handler for Write {
         let source = self.source(&engine, job).await?;
         let plan = &source.loaded.plan;
         let segments = u32::try_from(plan.segments.len()).unwrap_or(u32::MAX);
-        let segment = plan.segments.get(number as usize).ok_or_else(|| Error::invalid(format!("job {job} has no segment {number}")))?;
+        let segment =
+            plan.segments.get(number as usize).ok_or_else(|| Error::invalid(format!("job {job} has no segment {number}")))?;
         let fan_in = if engine.is_done(job, number).await? {
             engine.fan_in(job, segments, number, invocation.attempt).await?
         } else {
             let detail = self.write_segment(engine.vault(), job, &source, segment).await?;
             let requests = engine.vault().store().requests() + Requests { put: 1, list: 1, ..Requests::default() };
-            let marker = Marker { plan: source.loaded.hash.clone(), segment: number, attempt: invocation.attempt, requests, detail };
+            let marker =
+                Marker { plan: source.loaded.hash.clone(), segment: number, attempt: invocation.attempt, requests, detail };
             engine.finish_segment(job, segments, &marker).await?
         };
         Ok(match fan_in {

@@ -32,7 +32,12 @@ impl Basis {
         let absent = vault.absent_packs(&packs).await?;
         if !absent.is_empty() {
             let first = &absent[0];
-            basis.warnings.push(format!("{} packs of earlier points are damaged (first: {} is {}); what they held is stored again", absent.len(), first.0, first.1));
+            basis.warnings.push(format!(
+                "{} packs of earlier points are damaged (first: {} is {}); what they held is stored again",
+                absent.len(),
+                first.0,
+                first.1
+            ));
         }
         basis.avoid = absent.into_iter().map(|(name, _)| name).collect();
         Ok(basis)

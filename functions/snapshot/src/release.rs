@@ -87,7 +87,9 @@ impl Handler for Abandon {
         if job.state().is_end() || !backup {
             return Ok(Effects::none());
         }
-        let Some(Decision::Stop { state, mut reason, .. }) = self.engine.decision(job.id).await? else { return Ok(Effects::none()) };
+        let Some(Decision::Stop { state, mut reason, .. }) = self.engine.decision(job.id).await? else {
+            return Ok(Effects::none());
+        };
         if let Err(error) = release(&self.engine, &self.platforms, &job).await {
             reason = format!("{reason}; and the snapshot could not be given back: {}", error.one_line());
         }

@@ -69,7 +69,8 @@ impl Handler for Take {
             return Ok(Effects::none());
         }
         let loaded = self.plan(&job).await?;
-        let segments = u32::try_from(loaded.plan.segments.len()).map_err(|_| Error::internal("a plan has at most 2^21 segments"))?;
+        let segments =
+            u32::try_from(loaded.plan.segments.len()).map_err(|_| Error::internal("a plan has at most 2^21 segments"))?;
         let job = if job.newest.segments.is_some() { job } else { self.engine.begin_transfer(&job, segments).await? };
         let total = loaded.plan.segments.iter().map(|segment| segment.bytes).sum();
         self.progress.planned(job.id, total, 0);
@@ -119,8 +120,14 @@ mod tests {
 
     fn snapshot(baseline: Baseline, extents: &[(u64, u64)]) -> Snapshot {
         let extents = extents.iter().map(|(offset, length)| Extent::new(*offset, *length)).collect();
-        let disk = DiskSnapshot { name: "os".parse().unwrap(), size_bytes: PAGE_BYTES * 4, extents, baseline, handle: String::new() };
-        Snapshot { instant: "2026-01-01T00:00:00Z".parse().unwrap(), obtained: Consistency::Crash, disks: vec![disk], warnings: vec![] }
+        let disk =
+            DiskSnapshot { name: "os".parse().unwrap(), size_bytes: PAGE_BYTES * 4, extents, baseline, handle: String::new() };
+        Snapshot {
+            instant: "2026-01-01T00:00:00Z".parse().unwrap(),
+            obtained: Consistency::Crash,
+            disks: vec![disk],
+            warnings: vec![],
+        }
     }
 
     #[test]

@@ -1,2 +1,45 @@
-//! The `stillpoint` binary.
-fn main() {}
+//! The `stillpoint` binary: every function in one process, and the operator's commands.
+//!
+//! * **Consumes** and **emits** what the functions do, through the in-process host.
+//! * **Idempotency key:** theirs. **Permissions:** theirs, and the key file. **What survives a crash:** jobs, which the next
+//!   command takes on.
+
+mod args;
+mod commands;
+mod disks;
+mod failure;
+mod keyfile;
+mod output;
+mod progress;
+mod session;
+mod when;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    let cli = match args::Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) if !error.use_stderr() => {
+            output::text(&error.to_string());
+            return ExitCode::SUCCESS;
+        }
+        Err(error) => return failure::usage(&error),
+    };
+    output::logs();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let outcome = match runtime {
+        Ok(runtime) => {
+            let outcome = runtime.block_on(commands::run(cli));
+            // Work on other threads belongs to futures that were dropped; nobody waits for it.
+            runtime.shutdown_background();
+            outcome
+        }
+        Err(error) => Err(stillpoint_model::Error::from(error)),
+    };
+    match outcome {
+        Ok(code) => code,
+        Err(error) => failure::failed(&error),
+    }
+}

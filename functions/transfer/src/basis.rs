@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use stillpoint_format::{DiskMap, MapPage, Manifest, PageRef};
+use stillpoint_format::{DiskMap, Manifest, MapPage, PageRef};
 use stillpoint_jobs::{BackupPlan, Engine, Loaded, Neighbour, Plan};
 use stillpoint_model::{Error, JobId, PointId, Result};
 use stillpoint_vault::Vault;

@@ -36,7 +36,14 @@ impl Deltas {
         let mut packs = Vec::with_capacity(changed.len());
         let mut positions = HashMap::with_capacity(changed.len());
         for (position, (pack, Delta { chunks, bytes, pages })) in (0_u32..).zip(changed) {
-            packs.push(PackDelta { name: pack.name.to_string(), salt: pack.salt, size_bytes: size(&pack)?, chunks, bytes, pages });
+            packs.push(PackDelta {
+                name: pack.name.to_string(),
+                salt: pack.salt,
+                size_bytes: size(&pack)?,
+                chunks,
+                bytes,
+                pages,
+            });
             positions.insert(pack, position);
         }
         Ok((packs, positions))

@@ -78,8 +78,13 @@ impl Draft {
 
     /// The page as it stands in the pack `own`, if all its new chunks have been located.
     pub(crate) fn resolve(&self, own: &PackRef, packs: &[PackRef], located: &[Option<Location>]) -> Option<MapPage> {
-        let mut page =
-            MapPage { disk: self.disk.clone(), number: self.number, packs: vec![own.clone()], frames: Vec::new(), entries: Vec::new() };
+        let mut page = MapPage {
+            disk: self.disk.clone(),
+            number: self.number,
+            packs: vec![own.clone()],
+            frames: Vec::new(),
+            entries: Vec::new(),
+        };
         let mut frames = HashMap::<(u16, u32), u16>::new();
         for entry in &self.entries {
             let (pack, frame, place, id) = match *entry {

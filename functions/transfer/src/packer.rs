@@ -153,7 +153,8 @@ impl Packer {
         let stored_bytes = self.sizes.values().sum();
         let own = self.sizes;
         let (packs, positions) = self.deltas.finish(|pack| own.get(pack).copied().map_or_else(|| size(pack), Ok))?;
-        let mut pages: Vec<PageChange> = self.zeroed.into_iter().map(|page| PageChange { page, place: PagePlace::Zero }).collect();
+        let mut pages: Vec<PageChange> =
+            self.zeroed.into_iter().map(|page| PageChange { page, place: PagePlace::Zero }).collect();
         for placed in self.placed {
             let pack = *positions.get(&placed.pack).ok_or_else(|| Error::internal("a page lies in an uncounted pack"))?;
             let Placed { frame, offset, sealed_bytes, samples, .. } = placed;

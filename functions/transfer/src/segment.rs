@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use stillpoint_format::{ChunkId, MapPage};
 use stillpoint_jobs::{Engine, Segment, Transferred};
-use stillpoint_model::{AttemptId, Error, ErrorKind, Result, geometry::{CHUNK_BYTES, page_range}};
+use stillpoint_model::{
+    AttemptId, Error, ErrorKind, Result,
+    geometry::{CHUNK_BYTES, page_range},
+};
 use stillpoint_ports::{Baseline, Cpu, DiskSnapshot, Platform, Progress, execute};
 
 use crate::{
@@ -51,12 +54,14 @@ impl Step<'_> {
     pub(crate) async fn run(&self) -> Result<Transferred> {
         let detail = &self.basis.plan.detail;
         let segment = self.basis.plan.segments[self.number as usize];
-        let disk = detail.snapshot.disks.get(usize::from(segment.disk)).ok_or_else(|| Error::corrupt("a plan names no such disk"))?;
+        let disk =
+            detail.snapshot.disks.get(usize::from(segment.disk)).ok_or_else(|| Error::corrupt("a plan names no such disk"))?;
         let reader = self.platform.open(disk).await?;
         let vault = self.engine.vault();
         let scanner = Scanner { reader: &*reader, disk, keys: vault.keys(), cpu: self.cpu, buffers: self.buffers };
         let origin = Origin { item: detail.item.clone(), job: self.basis.plan.job, segment: self.number, attempt: self.attempt };
-        let mut sum = Sum { packer: Packer::new(vault, origin, self.level), read_bytes: 0, changed_bytes: 0, warnings: Vec::new() };
+        let mut sum =
+            Sum { packer: Packer::new(vault, origin, self.level), read_bytes: 0, changed_bytes: 0, warnings: Vec::new() };
         let pages = self.pages(&segment, disk);
         for ahead in pages.chunks(PAGES_AHEAD) {
             let befores = self.befores(segment.disk, ahead, &mut sum.warnings).await?;
@@ -99,7 +104,8 @@ impl Step<'_> {
                 // Damage costs a second copy of what the page held; anything that may pass is worth another try.
                 Some(Err(error)) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Missing) => {
                     if warnings.is_empty() {
-                        warnings.push(format!("the point compared with is damaged, its data is stored again: {}", error.one_line()));
+                        warnings
+                            .push(format!("the point compared with is damaged, its data is stored again: {}", error.one_line()));
                     }
                     None
                 }
@@ -131,7 +137,8 @@ impl Step<'_> {
             sum.packer.zero_page(number);
             return Ok(sum);
         }
-        let new: Vec<ChunkId> = chunks.iter().filter_map(|chunk| if let Chunk::New { id, .. } = chunk { Some(*id) } else { None }).collect();
+        let new: Vec<ChunkId> =
+            chunks.iter().filter_map(|chunk| if let Chunk::New { id, .. } = chunk { Some(*id) } else { None }).collect();
         let similar = Similar::find(self.engine.vault(), self.basis, &new).await;
         let whole = similar.candidates.iter().find(|candidate| self.matches(&chunks, &ids, &candidate.page));
         if let Some(candidate) = whole {

@@ -22,7 +22,9 @@ pub use error::{Error, Result};
 pub use frame::{COMPRESSION_LEVEL_DEFAULT, compress, decompress};
 pub use keys::{KeyId, Keys, MasterKey, SignatureKey};
 pub use manifest::{DiskMap, Encoded, Manifest, PackUse, PageRef, Section, Sections};
-pub use pack::{FrameKind, HEADER_BYTES, Header, Index, IndexEntry, PackBuilder, PackKey, PackRef, SALT_BYTES, TRAILER_BYTES, Trailer};
+pub use pack::{
+    FrameKind, HEADER_BYTES, Header, Index, IndexEntry, PackBuilder, PackKey, PackRef, SALT_BYTES, TRAILER_BYTES, Trailer,
+};
 pub use page::{ChunkEntry, FrameRef, MapPage};
 pub use record::{open_record, peek_record, seal_record};
 pub use sample::{SampleIndex, samples_of};

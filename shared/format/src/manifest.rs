@@ -158,8 +158,11 @@ impl Manifest {
             object.bytes(&stored);
             Ok(section)
         };
-        let sections =
-            Sections { packs: append(self.encode_packs())?, disks: append(self.encode_disks())?, samples: append(self.encode_samples())? };
+        let sections = Sections {
+            packs: append(self.encode_packs())?,
+            disks: append(self.encode_disks())?,
+            samples: append(self.encode_samples())?,
+        };
         Ok(Encoded { bytes: object.0.into(), sections })
     }
 

@@ -4,7 +4,9 @@ use bytes::Bytes;
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 
 use crate::{
-    Error, KeyId, Keys, Result, compress, decompress, keys::hkdf_sha256, limits,
+    Error, KeyId, Keys, Result, compress, decompress,
+    keys::hkdf_sha256,
+    limits,
     wire::{Reader, Writer},
 };
 
@@ -362,14 +364,15 @@ mod tests {
         for position in 0..bytes.len() {
             let mut flipped = bytes.clone();
             flipped[position] ^= 0x10;
-            let opened = Header::decode(&flipped).map(|header| PackRef { salt: header.salt, ..pack("packs/a") }).and_then(|pack| {
-                let key = PackKey::new(&keys(), &pack);
-                for (number, entry) in index_of(&flipped, &key)?.0.iter().enumerate() {
-                    let sealed = &flipped[entry.offset as usize..][..entry.sealed_bytes as usize];
-                    key.open(FrameKind::Chunks, number as u32, sealed, limits::FRAME_BYTES_MAX)?;
-                }
-                Ok(())
-            });
+            let opened =
+                Header::decode(&flipped).map(|header| PackRef { salt: header.salt, ..pack("packs/a") }).and_then(|pack| {
+                    let key = PackKey::new(&keys(), &pack);
+                    for (number, entry) in index_of(&flipped, &key)?.0.iter().enumerate() {
+                        let sealed = &flipped[entry.offset as usize..][..entry.sealed_bytes as usize];
+                        key.open(FrameKind::Chunks, number as u32, sealed, limits::FRAME_BYTES_MAX)?;
+                    }
+                    Ok(())
+                });
             // Reserved bytes, the key id and the frame count are hints; version 0 does not exist but harms nobody.
             let hint = (8..24).contains(&position) || (bytes.len() - 12..bytes.len() - 8).contains(&position);
             assert!(opened.is_err() || hint, "byte {position}");

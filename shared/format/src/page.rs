@@ -183,8 +183,13 @@ mod tests {
             disk: "os".parse().unwrap(),
             number: 7,
             packs: (0..5).map(|n| PackRef { name: format!("packs/{n}").into(), salt: [n; 16] }).collect(),
-            frames: (0..40).map(|n| FrameRef { pack: n % 5, number: n.into(), offset: 40, sealed_bytes: 9000, chunks: 16 }).collect(),
-            entries: drawn.into_iter().map(|e| e.map(|(frame, place, id)| ChunkEntry { frame, place, id: ChunkId(id) })).collect(),
+            frames: (0..40)
+                .map(|n| FrameRef { pack: n % 5, number: n.into(), offset: 40, sealed_bytes: 9000, chunks: 16 })
+                .collect(),
+            entries: drawn
+                .into_iter()
+                .map(|e| e.map(|(frame, place, id)| ChunkEntry { frame, place, id: ChunkId(id) }))
+                .collect(),
         })
     }
 

@@ -43,7 +43,8 @@ pub fn open_record<T: DeserializeOwned>(key: &SignatureKey, kind: &'static str, 
     if !authentic || envelope.kind != kind || envelope.name != name {
         return Err(Error::Authentication(kind));
     }
-    serde_json::from_str(envelope.body.get()).map_err(|_| Error::malformed(kind, "a field is unknown, missing or of a wrong type"))
+    serde_json::from_str(envelope.body.get())
+        .map_err(|_| Error::malformed(kind, "a field is unknown, missing or of a wrong type"))
 }
 
 /// Parses the body without checking the signature: for the two records that are needed to get at the key. Both are opened
@@ -56,7 +57,8 @@ pub fn peek_record<T: DeserializeOwned>(kind: &'static str, bytes: &[u8]) -> Res
     if envelope.kind != kind {
         return Err(Error::malformed(kind, "it is a record of another kind"));
     }
-    serde_json::from_str(envelope.body.get()).map_err(|_| Error::malformed(kind, "a field is unknown, missing or of a wrong type"))
+    serde_json::from_str(envelope.body.get())
+        .map_err(|_| Error::malformed(kind, "a field is unknown, missing or of a wrong type"))
 }
 
 #[cfg(test)]

@@ -144,7 +144,10 @@ mod tests {
         let text = recovery_key(&secret);
         assert_eq!(text.len(), 8 * 7 + 7);
         assert_eq!(parse_recovery_key(&text).unwrap(), secret);
-        assert_eq!(parse_recovery_key(&text.to_lowercase().replace('-', " ").replace('0', "o").replace('1', "l")).unwrap(), secret);
+        assert_eq!(
+            parse_recovery_key(&text.to_lowercase().replace('-', " ").replace('0', "o").replace('1', "l")).unwrap(),
+            secret
+        );
         for position in (0..text.len()).filter(|p| text.as_bytes()[*p] != b'-') {
             let mut wrong = text.clone().into_bytes();
             wrong[position] = if wrong[position] == b'7' { b'8' } else { b'7' };

@@ -6,8 +6,9 @@ use std::collections::BTreeMap;
 use data_encoding::{BASE64, HEXLOWER};
 use ring::{aead, hkdf};
 use stillpoint_format::{
-    ChunkId, FrameKind, KeySlot, Keys, Manifest, MapPage, MasterKey, PackBuilder, PackRef, SampleIndex, SlotKind, compress,
-    limits, open_record, parse_recovery_key, recovery_key, seal_record,
+    ChunkEntry, ChunkId, DiskMap, FrameKind, FrameRef, KeySlot, Keys, Manifest, MapPage, MasterKey, PackBuilder, PackRef,
+    PackUse, PageRef, SampleIndex, Section, SlotKind, compress, limits, open_record, parse_recovery_key, recovery_key,
+    seal_record,
 };
 use stillpoint_model::{NAME_BYTES_MAX, VaultId, geometry};
 
@@ -91,6 +92,10 @@ fn open_frame(kind: &str, number: u32, sealed: &[u8]) -> Vec<u8> {
     nonce[..4].copy_from_slice(&number.to_le_bytes());
     let associated = [&vault().to_bytes()[..], &[fixed_number(kind) as u8], &number.to_le_bytes(), PACK.as_bytes()].concat();
     let container = open_gcm(key, nonce, &associated, sealed);
+    uncontained(&container)
+}
+
+fn uncontained(container: &[u8]) -> Vec<u8> {
     let (prefix, body) = container.split_at(fixed_number("container prefix bytes") as usize);
     let length = u32::from_le_bytes([prefix[1], prefix[2], prefix[3], prefix[4]]) as usize;
     let plain = if prefix[0] == 0 { body.to_vec() } else { zstd::bulk::decompress(body, length).expect("zstd") };
@@ -214,26 +219,61 @@ fn a_pack_is_read_by_the_text_alone() {
 }
 
 #[test]
-fn a_manifest_begins_as_the_text_says() {
-    let disks = vec![stillpoint_format::DiskMap { name: "os".parse().unwrap(), size_bytes: 512, pages: vec![None] }];
-    let samples = SampleIndex::new(4, vec![(16, 0)]);
-    let encoded = Manifest { packs: vec![], disks, samples }.encode().unwrap();
+fn a_page_is_laid_out_as_the_text_says() {
+    let own = PackRef { name: PACK.into(), salt: SALT };
+    let other = PackRef { name: "packs/other".into(), salt: [5; 16] };
+    let frame = |pack, number| FrameRef { pack, number, offset: 0x0102, sealed_bytes: 0x0304, chunks: 2 };
+    let entry = |frame, place, id| Some(ChunkEntry { frame, place, id: ChunkId([id; 32]) });
+    let page = MapPage {
+        disk: "os".parse().unwrap(),
+        number: 7,
+        packs: vec![own, other],
+        frames: vec![frame(1, 8), frame(0, 9)],
+        entries: vec![entry(0, 1, 0xaa), None, entry(1, 0, 0xbb)],
+    };
+    let text = [
+        &[2, 0, b'o', b's', 7, 0, 0, 0][..],
+        &[1, 0, 0, 0, 11, 0],
+        b"packs/other",
+        &[5; 16],
+        &[2, 0, 0, 0],
+        &[1, 0, 8, 0, 0, 0, 2, 1, 0, 0, 4, 3, 0, 0, 2],
+        &[0, 0, 9, 0, 0, 0, 2, 1, 0, 0, 4, 3, 0, 0, 2],
+        &[3, 0, 0, 0],
+        &[0, 0, 0xff, 0xff, 1, 0],
+        &[1, 0],
+        &[0xaa; 32],
+        &[0xbb; 32],
+    ];
+    assert_eq!(page.encode().unwrap(), text.concat());
+}
+
+#[test]
+fn a_manifest_is_laid_out_as_the_text_says() {
+    let pack = PackRef { name: "packs/a".into(), salt: SALT };
+    let packs = vec![PackUse { pack, size_bytes: 0x0102, live_chunks: 3, live_bytes: 4, live_pages: 5 }];
+    let page = PageRef { pack: 0, frame: 6, offset: 0x0708, sealed_bytes: 9 };
+    let disks =
+        vec![DiskMap { name: "os".parse().unwrap(), size_bytes: 2 * geometry::PAGE_BYTES - 512, pages: vec![None, Some(page)] }];
+    let samples = SampleIndex::new(4, vec![(0x110, 1), (0x0a20, 1)]);
+    let encoded = Manifest { packs, disks, samples }.encode().unwrap();
     let header = fixed_number("manifest header bytes");
     assert_eq!((&encoded.bytes[..8], encoded.sections.packs.offset), (fixed("manifest magic").as_bytes(), header));
     assert_eq!(encoded.bytes[8..16], [1, 0, 0, 0, 0, 0, 0, 0]);
-    // Sections this small are stored: codec 0 and the length stand before the plain bytes.
-    let plain =
-        |section: &stillpoint_format::Section| encoded.bytes[section.offset as usize..][..section.length as usize][5..].to_vec();
+
+    let plain = |section: &Section| {
+        let stored = &encoded.bytes[section.offset as usize..][..section.length as usize];
+        assert_eq!(section.blake3, blake3::hash(stored).to_hex().as_str());
+        uncontained(stored)
+    };
+    let u64s = |numbers: &[u64]| numbers.iter().flat_map(|number| number.to_le_bytes()).collect::<Vec<u8>>();
+    let used = [&[1, 0, 0, 0, 7, 0][..], b"packs/a", &SALT, &u64s(&[0x0102, 3, 4, 5])].concat();
+    assert_eq!(plain(&encoded.sections.packs), used);
     let zero = (fixed_number("zero page") as u32).to_le_bytes();
-    assert_eq!(plain(&encoded.sections.packs), 0_u32.to_le_bytes());
-    assert_eq!(
-        plain(&encoded.sections.disks),
-        [&1_u32.to_le_bytes()[..], &[2, 0], b"os", &512_u64.to_le_bytes(), &zero].concat()
-    );
-    assert_eq!(
-        plain(&encoded.sections.samples),
-        [&[4][..], &1_u32.to_le_bytes(), &16_u64.to_le_bytes(), &0_u32.to_le_bytes()].concat()
-    );
+    let columns = [&zero[..], &[0, 0, 0, 0], &[6, 0, 0, 0], &[8, 7, 0, 0], &[9, 0, 0, 0]].concat();
+    assert_eq!(plain(&encoded.sections.disks), [&[1, 0, 0, 0, 2, 0, b'o', b's'][..], &u64s(&[0x03ff_fe00]), &columns].concat());
+    let samples = [&[4, 2, 0, 0, 0][..], &u64s(&[0x110, 0x0a20]), &[1, 0, 0, 0, 1, 0, 0, 0]].concat();
+    assert_eq!(plain(&encoded.sections.samples), samples);
 }
 
 #[test]

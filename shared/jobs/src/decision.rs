@@ -76,7 +76,8 @@ impl Engine {
             return Err(Error::conflict(format!("job {id} has ended already: {}", job.state())));
         }
         let vault = self.vault();
-        let stop = Decision::Stop { attempt: AttemptId::new(vault.ulid()), at: vault.clock().now(), state, reason: reason.to_owned() };
+        let stop =
+            Decision::Stop { attempt: AttemptId::new(vault.ulid()), at: vault.clock().now(), state, reason: reason.to_owned() };
         match self.decide(id, stop).await? {
             Decision::Stop { .. } => Ok(Outgoing::new(&JobEnded { job: id })),
             Decision::Seal { .. } => Err(Error::conflict(format!("job {id} is being sealed and can no longer be stopped"))),

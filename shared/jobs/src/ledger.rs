@@ -1,6 +1,8 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use stillpoint_model::{AttemptId, Consistency, DiskName, Error, ErrorKind, ItemName, JobId, JobState, PointId, Requests, Result};
+use stillpoint_model::{
+    AttemptId, Consistency, DiskName, Error, ErrorKind, ItemName, JobId, JobState, PointId, Requests, Result,
+};
 use stillpoint_ports::TargetDisk;
 use stillpoint_vault::{Kind, Name, SEQ_MAX};
 

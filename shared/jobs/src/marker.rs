@@ -116,7 +116,12 @@ impl Engine {
     ///
     /// # Errors
     /// `missing` when a segment is not done, `corrupt` when a marker belongs to another plan; as the store.
-    pub async fn markers<T: DeserializeOwned + Send>(&self, job: JobId, plan_hash: &str, segments: u32) -> Result<Vec<Marker<T>>> {
+    pub async fn markers<T: DeserializeOwned + Send>(
+        &self,
+        job: JobId,
+        plan_hash: &str,
+        segments: u32,
+    ) -> Result<Vec<Marker<T>>> {
         let read = |segment| async move {
             let marker: Marker<T> = self.vault().read_record(MARKER, &Name::Marker(job, segment)).await?;
             if marker.plan != plan_hash || marker.segment != segment {

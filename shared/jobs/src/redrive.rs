@@ -1,5 +1,6 @@
 use stillpoint_events::{
-    BackupRequested, JobEnded, Outgoing, RestoreRequested, RestoreSegmentPlanned, RestoreSegmentsWritten, SegmentPlanned, SegmentsTransferred,
+    BackupRequested, JobEnded, Outgoing, RestoreRequested, RestoreSegmentPlanned, RestoreSegmentsWritten, SegmentPlanned,
+    SegmentsTransferred,
 };
 use stillpoint_model::{JobId, JobState, Result};
 

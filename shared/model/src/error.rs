@@ -150,7 +150,9 @@ mod tests {
 
     #[test]
     fn one_line_shows_the_chain_without_repeating_it() {
-        let error = Error::unavailable("cannot read disk os").with_source(std::io::Error::other("bus\nerror")).context("backup of web-01");
+        let error = Error::unavailable("cannot read disk os")
+            .with_source(std::io::Error::other("bus\nerror"))
+            .context("backup of web-01");
         assert_eq!(error.one_line(), "backup of web-01: cannot read disk os: bus error");
         assert_eq!(error.kind(), ErrorKind::Unavailable);
     }

@@ -3,8 +3,8 @@
 
 mod consistency;
 mod error;
-pub mod geometry;
 mod extent;
+pub mod geometry;
 mod id;
 mod name;
 mod requests;

@@ -25,8 +25,15 @@ pub enum JobState {
 }
 
 impl JobState {
-    const ALL: [Self; 7] =
-        [Self::Requested, Self::Transfer, Self::Validate, Self::Completed, Self::CompletedWithWarnings, Self::Failed, Self::Cancelled];
+    const ALL: [Self; 7] = [
+        Self::Requested,
+        Self::Transfer,
+        Self::Validate,
+        Self::Completed,
+        Self::CompletedWithWarnings,
+        Self::Failed,
+        Self::Cancelled,
+    ];
 
     /// Whether nothing follows this state.
     #[must_use]

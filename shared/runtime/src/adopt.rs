@@ -38,7 +38,9 @@ pub async fn adopt_unfinished(engine: &Engine, host: &str) -> Result<Adopted> {
             continue;
         }
         if job.newest.tries >= TRIES_MAX && engine.decision(id).await?.is_none() {
-            adopted.events.push(engine.stop(id, JobState::Failed, &format!("given up after {TRIES_MAX} processes died on it")).await?);
+            adopted
+                .events
+                .push(engine.stop(id, JobState::Failed, &format!("given up after {TRIES_MAX} processes died on it")).await?);
         } else {
             let job = engine.adopt(&job).await?;
             adopted.events.extend(engine.redrive(&job).await?);
@@ -88,7 +90,8 @@ async fn refuse_second(engine: &Engine, item: &ItemName, own: Option<JobId>) -> 
             continue;
         }
         let other = engine.job(id).await?;
-        if matches!(other.request.what, Operation::Backup { .. }) && other.request.what.item() == item && !other.state().is_end() {
+        if matches!(other.request.what, Operation::Backup { .. }) && other.request.what.item() == item && !other.state().is_end()
+        {
             return Err(Error::conflict(format!(
                 "a backup of {item} is under way on {} (job {id}); wait for it with `stillpoint jobs watch {id}` or stop it with `stillpoint jobs cancel {id}`",
                 other.request.host

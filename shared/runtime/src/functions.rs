@@ -3,8 +3,8 @@ use std::sync::Arc;
 use serde_json::Value;
 use stillpoint_commit::Commit;
 use stillpoint_events::{
-    BackupRequested, Contract, Envelope, JobEnded, RecoveryPointCommitted, RestoreRequested, RestoreSegmentPlanned, RestoreSegmentsWritten,
-    SegmentPlanned, SegmentsTransferred,
+    BackupRequested, Contract, Envelope, JobEnded, RecoveryPointCommitted, RestoreRequested, RestoreSegmentPlanned,
+    RestoreSegmentsWritten, SegmentPlanned, SegmentsTransferred,
 };
 use stillpoint_handler::{Effects, Handler, Invocation};
 use stillpoint_jobs::Engine;

@@ -8,7 +8,11 @@ use std::{
     time::Duration,
 };
 
-use futures_util::{FutureExt, StreamExt, future::{AbortHandle, Abortable}, stream::FuturesUnordered};
+use futures_util::{
+    FutureExt, StreamExt,
+    future::{AbortHandle, Abortable},
+    stream::FuturesUnordered,
+};
 use stillpoint_events::{Contract, Envelope, JobEnded, Outgoing};
 use stillpoint_handler::{Effects, Invocation};
 use stillpoint_jobs::{Decision, Engine};
@@ -90,7 +94,8 @@ impl Host {
     fn start(&self, run: &mut Run, delivery: Delivery) {
         let vault = self.engine.vault();
         let invocation = Invocation { attempt: AttemptId::new(vault.ulid()) };
-        let envelope = Envelope::seal(delivery.event.clone(), vault.ulid().to_string(), "stillpoint/standalone", self.clock.now());
+        let envelope =
+            Envelope::seal(delivery.event.clone(), vault.ulid().to_string(), "stillpoint/standalone", self.clock.now());
         let (abort, registration) = AbortHandle::new_pair();
         run.aborts.retain(|(_, abort)| !abort.is_aborted());
         run.aborts.push((delivery.job, abort));

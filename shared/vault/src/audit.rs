@@ -60,7 +60,9 @@ impl Vault {
             }
             match sizes.get(&item).and_then(|sizes| sizes.get(&*used.pack.name)) {
                 None => absent.push((used.pack.name.to_string(), "missing")),
-                Some(size) if *size != used.size_bytes => absent.push((used.pack.name.to_string(), "of another size than written")),
+                Some(size) if *size != used.size_bytes => {
+                    absent.push((used.pack.name.to_string(), "of another size than written"))
+                }
                 Some(_) => {}
             }
         }

@@ -53,7 +53,11 @@ impl ChunkRead {
         for ((pack, _), frame) in frames {
             let (start, end) = (u64::from(frame.offset), u64::from(frame.offset) + u64::from(frame.sealed_bytes));
             match reads.last_mut() {
-                Some(read) if read.pack == *pack && start <= read.range.end + GAP_BYTES_MAX && end <= read.range.start + READ_BYTES_MAX => {
+                Some(read)
+                    if read.pack == *pack
+                        && start <= read.range.end + GAP_BYTES_MAX
+                        && end <= read.range.start + READ_BYTES_MAX =>
+                {
                     read.range.end = read.range.end.max(end);
                     read.frames.push(frame);
                 }
@@ -72,7 +76,9 @@ impl ChunkRead {
         let mut chunks = Vec::new();
         for frame in &self.frames {
             let start = (u64::from(frame.offset) - self.range.start) as usize;
-            let sealed = sealed.get(start..start + frame.sealed_bytes as usize).ok_or_else(|| Error::corrupt(format!("{} is cut short", self.pack.name)))?;
+            let sealed = sealed
+                .get(start..start + frame.sealed_bytes as usize)
+                .ok_or_else(|| Error::corrupt(format!("{} is cut short", self.pack.name)))?;
             let plain_max = usize::from(frame.chunks) * CHUNK_BYTES as usize;
             let plain = key
                 .open(FrameKind::Chunks, frame.number, sealed, plain_max.min(limits::FRAME_BYTES_MAX))
@@ -87,7 +93,9 @@ impl FrameRead {
     fn take(&self, keys: &Keys, plain: Bytes, chunks: &mut Vec<(usize, Bytes)>) -> Result<()> {
         let slice = |place: u8| usize::from(place) * CHUNK_BYTES as usize..(usize::from(place) + 1) * CHUNK_BYTES as usize;
         for (_, place, id) in &self.wanted {
-            let chunk = plain.get(slice(*place)).ok_or_else(|| Error::corrupt(format!("frame {} is shorter than its page says", self.number)))?;
+            let chunk = plain
+                .get(slice(*place))
+                .ok_or_else(|| Error::corrupt(format!("frame {} is shorter than its page says", self.number)))?;
             if keys.chunk_id(chunk) != *id {
                 return Err(Error::corrupt(format!("frame {} holds another chunk than its page says", self.number)));
             }

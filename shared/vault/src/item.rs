@@ -44,8 +44,12 @@ impl Vault {
         item.check()?;
         let newest = self.newest_item_seq(&item.name).await?;
         let seq = match newest {
-            Some(_) if !replace => return Err(Error::conflict(format!("machine {} already exists; give --replace to change its disks", item.name))),
-            Some(seq) if seq >= SEQ_MAX => return Err(Error::invalid(format!("machine {} was changed {SEQ_MAX} times", item.name))),
+            Some(_) if !replace => {
+                return Err(Error::conflict(format!("machine {} already exists; give --replace to change its disks", item.name)));
+            }
+            Some(seq) if seq >= SEQ_MAX => {
+                return Err(Error::invalid(format!("machine {} was changed {SEQ_MAX} times", item.name)));
+            }
             newest => newest.unwrap_or(0) + 1,
         };
         self.create_record(ITEM, &Name::Item(item.name.clone(), seq), item).await.map(drop)

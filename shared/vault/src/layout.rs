@@ -204,7 +204,10 @@ mod tests {
             (Name::Vault, "vault.json".to_owned()),
             (Name::KeySlot(1), "keys/000001.json".to_owned()),
             (Name::Item(item.clone(), 12), "items/web-01/000012.json".to_owned()),
-            (Name::Ledger(job, 3, JobState::CompletedWithWarnings), format!("jobs/2026-03-23/{job}/000003-completed-with-warnings.json")),
+            (
+                Name::Ledger(job, 3, JobState::CompletedWithWarnings),
+                format!("jobs/2026-03-23/{job}/000003-completed-with-warnings.json"),
+            ),
             (Name::Plan(job), format!("jobs/2026-03-23/{job}/plan")),
             (Name::Decision(job), format!("jobs/2026-03-23/{job}/decision")),
             (Name::Marker(job, 257), format!("jobs/2026-03-23/{job}/done/0001/000257")),
@@ -219,7 +222,13 @@ mod tests {
         for (name, text) in names {
             assert_eq!(name.to_string(), text);
             assert_eq!(text.parse::<Name>().unwrap(), name);
-            for wrong in [format!("{text}/"), format!("/{text}"), format!("{text}x"), text.replacen('0', "00", 1), text.replace("03-23", "03-24")] {
+            for wrong in [
+                format!("{text}/"),
+                format!("/{text}"),
+                format!("{text}x"),
+                text.replacen('0', "00", 1),
+                text.replace("03-23", "03-24"),
+            ] {
                 assert!(wrong == text || wrong.parse::<Name>().is_err(), "{wrong}");
             }
         }

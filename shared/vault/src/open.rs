@@ -114,7 +114,9 @@ impl Vault {
     /// `missing` when there is no vault, `invalid` when it is of a newer format, `corrupt`.
     pub async fn identify(store: &Store) -> Result<Identity> {
         let bytes = store.get(&Name::Vault.to_string(), limits::RECORD_BYTES_MAX).await.map_err(|error| match error.kind() {
-            ErrorKind::Missing => Error::missing(format!("{} holds no vault; make one with `stillpoint vault create`", store.url())),
+            ErrorKind::Missing => {
+                Error::missing(format!("{} holds no vault; make one with `stillpoint vault create`", store.url()))
+            }
             _ => error,
         })?;
         let damaged = |error: stillpoint_format::Error| Error::from(error).context(format!("vault.json in {}", store.url()));
@@ -201,7 +203,10 @@ impl Vault {
         };
         let summaries: Vec<SlotSummary> = slots.into_iter().filter_map(authentic).collect();
         if summaries.len() < KEY_SLOTS_MIN {
-            return Err(Error::corrupt(format!("the vault has {} sound key slots, fewer than the {KEY_SLOTS_MIN} it was made with", summaries.len())));
+            return Err(Error::corrupt(format!(
+                "the vault has {} sound key slots, fewer than the {KEY_SLOTS_MIN} it was made with",
+                summaries.len()
+            )));
         }
         Ok(summaries)
     }

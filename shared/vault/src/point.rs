@@ -112,7 +112,11 @@ impl Vault {
     /// `missing` when it is not committed, `corrupt`; as the store.
     pub async fn point(&self, item: &ItemName, id: PointId) -> Result<Point> {
         let point: Point = self.read_record(POINT, &Name::Point(item.clone(), id)).await?;
-        if point.item == *item && point.id == id { Ok(point) } else { Err(Error::corrupt(format!("point {id} of {item} names another point"))) }
+        if point.item == *item && point.id == id {
+            Ok(point)
+        } else {
+            Err(Error::corrupt(format!("point {id} of {item} names another point")))
+        }
     }
 
     /// Creates a point's manifest object and returns where it is.

@@ -39,7 +39,12 @@ impl Vault {
         let text = name.to_string();
         let bytes = seal_record(&self.keys().signature, kind.name, &text, body);
         if bytes.len() as u64 > kind.bytes_max {
-            return Err(Error::invalid(format!("the {} has {} bytes, more than the {} allowed", kind.name, bytes.len(), kind.bytes_max)));
+            return Err(Error::invalid(format!(
+                "the {} has {} bytes, more than the {} allowed",
+                kind.name,
+                bytes.len(),
+                kind.bytes_max
+            )));
         }
         self.store().create(&text, vec![bytes.clone().into()]).await?;
         Ok(bytes)
@@ -60,7 +65,8 @@ impl Vault {
     pub async fn read_record_bytes<T: DeserializeOwned>(&self, kind: Kind, name: &Name) -> Result<(T, bytes::Bytes)> {
         let text = name.to_string();
         let bytes = self.store().get(&text, kind.bytes_max).await?;
-        let body = open_record(&self.keys().signature, kind.name, &text, &bytes).map_err(|error| Error::from(error).context(&text))?;
+        let body =
+            open_record(&self.keys().signature, kind.name, &text, &bytes).map_err(|error| Error::from(error).context(&text))?;
         Ok((body, bytes))
     }
 }

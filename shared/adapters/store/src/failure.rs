@@ -7,7 +7,9 @@ pub(crate) fn classify(action: &str, name: &str, error: StoreError) -> Error {
         StoreError::NotFound { .. } => ErrorKind::Missing,
         StoreError::AlreadyExists { .. } | StoreError::Precondition { .. } => ErrorKind::Conflict,
         StoreError::PermissionDenied { .. } | StoreError::Unauthenticated { .. } => ErrorKind::Denied,
-        StoreError::InvalidPath { .. } | StoreError::NotSupported { .. } | StoreError::NotImplemented { .. } => ErrorKind::Invalid,
+        StoreError::InvalidPath { .. } | StoreError::NotSupported { .. } | StoreError::NotImplemented { .. } => {
+            ErrorKind::Invalid
+        }
         StoreError::JoinError { .. } => ErrorKind::Internal,
         _ => io_cause(&error).map_or(ErrorKind::Unavailable, |cause| Error::from(std::io::Error::from(cause)).kind()),
     };

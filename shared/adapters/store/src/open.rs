@@ -1,8 +1,8 @@
 use std::{sync::Arc, time::Duration};
 
 use object_store::{
-    ObjectStore, ObjectStoreScheme, RetryConfig, aws::AmazonS3Builder, azure::MicrosoftAzureBuilder, gcp::GoogleCloudStorageBuilder,
-    local::LocalFileSystem, path::Path,
+    ObjectStore, ObjectStoreScheme, RetryConfig, aws::AmazonS3Builder, azure::MicrosoftAzureBuilder,
+    gcp::GoogleCloudStorageBuilder, local::LocalFileSystem, path::Path,
 };
 use stillpoint_model::{Error, Result};
 use url::Url;
@@ -48,10 +48,18 @@ impl Store {
                 AmazonS3Builder::from_env().with_url(url).with_retry(retries()).build().map_err(|error| invalid(url, error))?,
             ),
             ObjectStoreScheme::MicrosoftAzure => Arc::new(
-                MicrosoftAzureBuilder::from_env().with_url(url).with_retry(retries()).build().map_err(|error| invalid(url, error))?,
+                MicrosoftAzureBuilder::from_env()
+                    .with_url(url)
+                    .with_retry(retries())
+                    .build()
+                    .map_err(|error| invalid(url, error))?,
             ),
             ObjectStoreScheme::GoogleCloudStorage => Arc::new(
-                GoogleCloudStorageBuilder::from_env().with_url(url).with_retry(retries()).build().map_err(|error| invalid(url, error))?,
+                GoogleCloudStorageBuilder::from_env()
+                    .with_url(url)
+                    .with_retry(retries())
+                    .build()
+                    .map_err(|error| invalid(url, error))?,
             ),
             _ => return Err(invalid(url, "no such kind of store")),
         };
@@ -61,14 +69,19 @@ impl Store {
     fn open_directory(url: &str, parsed: &Url, access: Access) -> Result<Self> {
         let path = parsed.to_file_path().map_err(|()| invalid(url, "not an absolute path"))?;
         if access == Access::Create {
-            std::fs::create_dir_all(&path).map_err(|error| Error::from(error).context(format!("cannot make vault directory {}", path.display())))?;
+            std::fs::create_dir_all(&path)
+                .map_err(|error| Error::from(error).context(format!("cannot make vault directory {}", path.display())))?;
         }
         if !path.is_dir() {
-            return Err(Error::missing(format!("{} is not a directory; make the vault with `stillpoint vault create`", path.display())));
+            return Err(Error::missing(format!(
+                "{} is not a directory; make the vault with `stillpoint vault create`",
+                path.display()
+            )));
         }
         let local = LocalFileSystem::new_with_prefix(&path)
             .map_err(|error| Error::denied(format!("cannot open vault directory {}", path.display())).with_source(error))?;
-        Ok(Self::new(Arc::new(local.with_fsync(true)), Path::default(), url))
+        // The probe is all that is ever deleted here; its folder goes with it.
+        Ok(Self::new(Arc::new(local.with_fsync(true).with_automatic_cleanup(true)), Path::default(), url))
     }
 }
 

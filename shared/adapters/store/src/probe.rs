@@ -26,12 +26,18 @@ impl Store {
         };
         let bodies: Vec<Bytes> = (0..RACERS).map(|racer| format!("probe {racer}").into_bytes().into()).collect();
         let outcomes = join_all(bodies.iter().map(|body| self.create(name, vec![body.clone()]))).await;
-        let winners: Vec<usize> = outcomes.iter().enumerate().filter(|(_, outcome)| outcome.is_ok()).map(|(racer, _)| racer).collect();
-        if let Some(error) = outcomes.into_iter().find_map(|outcome| outcome.err().filter(|error| error.kind() != ErrorKind::Conflict)) {
+        let winners: Vec<usize> =
+            outcomes.iter().enumerate().filter(|(_, outcome)| outcome.is_ok()).map(|(racer, _)| racer).collect();
+        if let Some(error) =
+            outcomes.into_iter().find_map(|outcome| outcome.err().filter(|error| error.kind() != ErrorKind::Conflict))
+        {
             return Err(error.context(format!("cannot write to {}", self.url())));
         }
         let [winner] = winners[..] else {
-            return refuse("create-if-absent", format!("{} of {RACERS} simultaneous creates of one name succeeded", winners.len()));
+            return refuse(
+                "create-if-absent",
+                format!("{} of {RACERS} simultaneous creates of one name succeeded", winners.len()),
+            );
         };
         if self.get(name, 64).await.ok().as_ref() != Some(&bodies[winner]) {
             return refuse("read-your-write", "an object just written reads differently".to_owned());

@@ -74,7 +74,8 @@ impl Store {
 
     pub(crate) fn path(&self, name: &str) -> Result<Path> {
         let full = if self.prefix.as_ref().is_empty() { name.to_owned() } else { format!("{}/{name}", self.prefix) };
-        Path::parse(full).map_err(|error| Error::invalid(format!("'{}' is no object name", name.escape_debug())).with_source(error))
+        Path::parse(full)
+            .map_err(|error| Error::invalid(format!("'{}' is no object name", name.escape_debug())).with_source(error))
     }
 
     /// Reads a whole object of at most `bytes_max` bytes.
@@ -85,7 +86,10 @@ impl Store {
         self.count(Requests { get: 1, ..Requests::default() });
         let result = self.inner.get(&self.path(name)?).await.map_err(|error| classify("read", name, error))?;
         if result.meta.size > bytes_max {
-            return Err(Error::corrupt(format!("{name} has {} bytes, more than the {bytes_max} that such an object may have", result.meta.size)));
+            return Err(Error::corrupt(format!(
+                "{name} has {} bytes, more than the {bytes_max} that such an object may have",
+                result.meta.size
+            )));
         }
         result.bytes().await.map_err(|error| classify("read", name, error))
     }
@@ -144,7 +148,8 @@ impl Store {
         let found = self.inner.list_with_delimiter(Some(&path)).await.map_err(|error| classify("list", prefix, error));
         self.count_listing(found.as_ref().map_or(0, |result| result.objects.len() + result.common_prefixes.len()));
         let found = found?;
-        let mut folders: Vec<String> = found.common_prefixes.iter().filter_map(|folder| folder.filename().map(str::to_owned)).collect();
+        let mut folders: Vec<String> =
+            found.common_prefixes.iter().filter_map(|folder| folder.filename().map(str::to_owned)).collect();
         folders.sort_unstable();
         let mut objects: Vec<Entry> = found.objects.into_iter().filter_map(|meta| self.entry(meta)).collect();
         objects.sort_unstable();
@@ -157,7 +162,8 @@ impl Store {
 
     fn entry(&self, meta: ObjectMeta) -> Option<Entry> {
         let full = meta.location.as_ref();
-        let name = if self.prefix.as_ref().is_empty() { full } else { full.strip_prefix(self.prefix.as_ref())?.strip_prefix('/')? };
+        let name =
+            if self.prefix.as_ref().is_empty() { full } else { full.strip_prefix(self.prefix.as_ref())?.strip_prefix('/')? };
         Some(Entry { name: name.to_owned(), size_bytes: meta.size })
     }
 

@@ -1,0 +1,188 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{ArgGroup, Args, Parser, Subcommand};
+use stillpoint_model::{Consistency, DiskName, Error, ItemName, JobId};
+
+/// Backs up virtual machines to object storage, provably.
+#[derive(Debug, Parser)]
+#[command(name = "stillpoint", version, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options of every command.
+#[derive(Debug, Clone, Args)]
+pub struct Global {
+    /// The vault: file:///path, s3://bucket/prefix, az://container/prefix, gs://bucket/prefix, or a path
+    #[arg(long, global = true, value_name = "URL", env = "STILLPOINT_VAULT")]
+    pub vault: Option<String>,
+    /// The key file [default: ~/.config/stillpoint/<vault-id>.key]
+    #[arg(long, global = true, value_name = "FILE", env = "STILLPOINT_KEY_FILE")]
+    pub key_file: Option<PathBuf>,
+    /// Print one JSON document
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Segments to work on at once [default: from processors and memory, at most 3]
+    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub in_flight: Option<u16>,
+    /// zstd level of new data
+    #[arg(long, global = true, value_name = "LEVEL", default_value_t = stillpoint_format::COMPRESSION_LEVEL_DEFAULT, value_parser = clap::value_parser!(i32).range(1..=19))]
+    pub compression: i32,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// The whole story on a real disk image, with a table
+    Demo {
+        /// A raw disk image; without it one is made from files of this machine
+        image: Option<PathBuf>,
+    },
+    /// Make, describe, check or open a vault
+    #[command(subcommand)]
+    Vault(Vault),
+    /// Add and list machines
+    #[command(subcommand)]
+    Machine(Machine),
+    /// Back machines up now
+    Backup {
+        /// The machines
+        #[arg(required = true)]
+        names: Vec<ItemName>,
+        /// Consistency wanted
+        #[arg(long, default_value = "crash")]
+        consistency: Consistency,
+        /// Keep the point for this long, for example 30d
+        #[arg(long, value_name = "TIME", default_value = "30d", value_parser = keep)]
+        keep: jiff::Span,
+    },
+    /// List a machine's recovery points
+    Points {
+        /// The machine
+        name: ItemName,
+    },
+    /// Write a recovery point's disks to files or block devices
+    #[command(group = ArgGroup::new("target").required(true).args(["to", "disk"]))]
+    Restore {
+        /// The machine
+        name: ItemName,
+        /// Which point: latest, an id, or the newest at or before a time
+        #[arg(long, default_value = "latest")]
+        point: String,
+        /// Write every disk as DIR/<disk>.raw
+        #[arg(long, value_name = "DIR")]
+        to: Option<PathBuf>,
+        /// Write this disk to this file or block device
+        #[arg(long, value_name = "DISK=PATH", value_parser = disk)]
+        disk: Vec<(DiskName, PathBuf)>,
+        /// Replace what is there
+        #[arg(long)]
+        overwrite: bool,
+    },
+    /// Print a range of a disk as it is in a recovery point
+    Read {
+        /// The machine
+        name: ItemName,
+        /// Which point
+        #[arg(long, default_value = "latest")]
+        point: String,
+        /// Which disk
+        #[arg(long)]
+        disk: DiskName,
+        /// First byte
+        #[arg(long, value_name = "BYTES", default_value_t = 0)]
+        offset: u64,
+        /// Number of bytes [default: to the end of the disk]
+        #[arg(long, value_name = "BYTES")]
+        length: Option<u64>,
+    },
+    /// List jobs, or show, watch or cancel one
+    Jobs {
+        #[command(subcommand)]
+        command: Option<Jobs>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Vault {
+    /// Make a vault: probes the store, writes the key file and the recovery key
+    Create {
+        /// Write the recovery key here instead of printing it
+        #[arg(long, value_name = "FILE")]
+        recovery_key_file: Option<PathBuf>,
+    },
+    /// Describe the vault
+    Info,
+    /// Check that everything every recovery point needs exists
+    Check,
+    /// Open a vault that was made elsewhere: puts a key file for it on this machine
+    Open {
+        /// The recovery key
+        #[arg(long, value_name = "KEY", conflicts_with = "recovery_key_file")]
+        recovery_key: Option<String>,
+        /// A file that holds the recovery key
+        #[arg(long, value_name = "FILE")]
+        recovery_key_file: Option<PathBuf>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Machine {
+    /// Add a machine
+    Add {
+        /// Its name
+        name: ItemName,
+        /// What runs it
+        #[arg(long, default_value = "image")]
+        platform: String,
+        /// A disk: a raw file or a block device
+        #[arg(long, value_name = "DISK=PATH", value_parser = disk, required = true)]
+        disk: Vec<(DiskName, PathBuf)>,
+        /// Change the disks of a machine that exists
+        #[arg(long)]
+        replace: bool,
+    },
+    /// List machines
+    List,
+    /// Show one machine
+    Show {
+        /// Its name
+        name: ItemName,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Jobs {
+    /// Show one job
+    Show {
+        /// Its id
+        id: JobId,
+    },
+    /// Wait until a job ends
+    Watch {
+        /// Its id
+        id: JobId,
+    },
+    /// Give a job up
+    Cancel {
+        /// Its id
+        id: JobId,
+    },
+}
+
+fn disk(text: &str) -> Result<(DiskName, PathBuf), Error> {
+    let (name, path) = text.split_once('=').ok_or_else(|| Error::invalid("a disk is given as NAME=PATH"))?;
+    if path.is_empty() {
+        return Err(Error::invalid(format!("disk {name} has no path")));
+    }
+    Ok((name.parse()?, PathBuf::from(path)))
+}
+
+fn keep(text: &str) -> Result<jiff::Span, String> {
+    let span: jiff::Span = text.parse().map_err(|_| "give a time such as 30d, 12w or 6h".to_owned())?;
+    if span.is_positive() { Ok(span) } else { Err("the time must be longer than nothing".to_owned()) }
+}

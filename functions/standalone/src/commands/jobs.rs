@@ -1,0 +1,150 @@
+use std::{process::ExitCode, time::Duration};
+
+use serde_json::{Value, json};
+use stillpoint_jobs::{Engine, Job};
+use stillpoint_model::{Error, JobId, JobState, Result};
+use stillpoint_runtime::{JobLock, host_name};
+
+use super::duration_ms;
+use crate::{args::Jobs as Command, failure, output, session::Session};
+
+/// Jobs listed; older ones are shown by id.
+const LISTED_MAX: usize = 100;
+/// How often a watched job is looked at.
+const LOOK: Duration = Duration::from_millis(500);
+/// How long another process gets to notice that its job was cancelled.
+const CANCEL_LOOKS: u32 = 60;
+
+pub async fn run(session: &Session, command: Option<Command>) -> Result<ExitCode> {
+    match command {
+        None => list(session).await,
+        Some(Command::Show { id }) => show(session, &session.engine.job(id).await?).await,
+        Some(Command::Watch { id }) => watch(session, id).await,
+        Some(Command::Cancel { id }) => cancel(session, id).await,
+    }
+}
+
+async fn list(session: &Session) -> Result<ExitCode> {
+    let listed = session.engine.jobs().await?;
+    let mut jobs = Vec::new();
+    for listing in listed.iter().rev().take(LISTED_MAX) {
+        match session.engine.job(listing.id).await {
+            Ok(job) => jobs.push(job),
+            // One damaged ledger must not hide the other jobs.
+            Err(error) => output::complain(&error.one_line()),
+        }
+    }
+    jobs.reverse();
+    if session.global.json {
+        output::json(&json!({ "jobs": jobs.iter().map(summary).collect::<Vec<Value>>() }))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let row = |job: &Job| {
+        let what = &job.request.what;
+        let reason = job.newest.reason.clone().unwrap_or_default();
+        vec![job.id.to_string(), what.as_str().to_owned(), what.item().to_string(), job.state().to_string(), started(job), reason]
+    };
+    output::table(&["JOB", "OPERATION", "MACHINE", "STATE", "STARTED", "REASON"], jobs.iter().map(row).collect());
+    Ok(ExitCode::SUCCESS)
+}
+
+fn started(job: &Job) -> String {
+    let time = i64::try_from(job.id.timestamp_ms()).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
+    time.map(|time| time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()).unwrap_or_default()
+}
+
+fn summary(job: &Job) -> Value {
+    let ended = job.state().is_end().then_some(job.newest.at);
+    json!({
+        "id": job.id,
+        "operation": job.request.what.as_str(),
+        "item": job.request.what.item(),
+        "state": job.state(),
+        "host": job.request.host,
+        "started": started(job),
+        "ended": ended,
+        "reason": job.newest.reason,
+        "tries": job.newest.tries,
+    })
+}
+
+async fn segments(engine: &Engine, job: &Job) -> Result<(u32, u32)> {
+    let total = job.newest.segments.unwrap_or(0);
+    let outstanding = if total == 0 { Vec::new() } else { engine.outstanding(job.id, total).await? };
+    Ok((total - outstanding.len() as u32, total))
+}
+
+async fn show(session: &Session, job: &Job) -> Result<ExitCode> {
+    let (done, total) = segments(&session.engine, job).await?;
+    let mut document = summary(job);
+    if let Value::Object(fields) = &mut document {
+        fields.insert("segments".to_owned(), json!({ "done": done, "total": total }));
+        fields.insert("duration_ms".to_owned(), json!(duration_ms(job)));
+        if let Some(outcome) = &job.newest.outcome {
+            let outcome =
+                serde_json::to_value(outcome).map_err(|error| Error::internal("cannot write JSON").with_source(error))?;
+            fields.extend(outcome.as_object().cloned().unwrap_or_default());
+        }
+    }
+    if session.global.json {
+        output::json(&document)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let rows = document.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null());
+    rows.for_each(|(name, value)| output::line(&format!("{name:14} {}", text(value))));
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn watch(session: &Session, id: JobId) -> Result<ExitCode> {
+    let mut seen = None;
+    loop {
+        let job = session.engine.job(id).await?;
+        let (done, total) = segments(&session.engine, &job).await?;
+        let now = (job.state(), done);
+        if seen != Some(now) && !session.global.json {
+            let share = if total == 0 { String::new() } else { format!(" {done} of {total} segments") };
+            output::line(&format!("{}{share}", job.state()));
+        }
+        seen = Some(now);
+        match job.state() {
+            JobState::Completed => return show_end(session, &job, ExitCode::SUCCESS).await,
+            JobState::CompletedWithWarnings => return show_end(session, &job, ExitCode::from(failure::WARNINGS)).await,
+            JobState::Failed | JobState::Cancelled => {
+                let reason = job.newest.reason.unwrap_or_default();
+                return Err(Error::internal(format!("job {id} {}: {reason}", now.0)));
+            }
+            _ if job.request.host == host_name() && JobLock::try_acquire(id)?.is_some() => {
+                return Err(Error::conflict(format!(
+                    "no process works on job {id}; the next command that runs functions takes it on"
+                )));
+            }
+            _ => tokio::time::sleep(LOOK).await,
+        }
+    }
+}
+
+async fn show_end(session: &Session, job: &Job, code: ExitCode) -> Result<ExitCode> {
+    if session.global.json {
+        show(session, job).await?;
+    }
+    Ok(code)
+}
+
+async fn cancel(session: &Session, id: JobId) -> Result<ExitCode> {
+    let event = session.engine.stop(id, JobState::Cancelled, "cancelled by the operator").await?;
+    let host = session.engine.job(id).await?.request.host;
+    if host == host_name()
+        && let Some(lock) = JobLock::try_acquire(id)?
+    {
+        session.handle(vec![event], vec![lock]).await;
+    }
+    for _ in 0..CANCEL_LOOKS {
+        let job = session.engine.job(id).await?;
+        if job.state().is_end() {
+            return show(session, &job).await;
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+    Err(Error::unavailable(format!("job {id} will not be completed any more, but {host} has not given back what it holds yet")))
+}

@@ -1,0 +1,73 @@
+//! One file per noun of the command line.
+
+mod backup;
+mod demo;
+mod image;
+mod jobs;
+mod machine;
+mod points;
+mod read;
+mod restore;
+mod vault;
+
+use std::process::ExitCode;
+
+use stillpoint_jobs::{Job, Outcome};
+use stillpoint_model::{Error, JobState, Result};
+
+use crate::{
+    args::{Cli, Command},
+    failure,
+    session::Session,
+};
+
+/// Runs one command.
+pub async fn run(cli: Cli) -> Result<ExitCode> {
+    let Cli { global, command } = cli;
+    if let Command::Demo { image } = command {
+        return demo::run(global, image).await;
+    }
+    if global.vault.is_none() {
+        return Ok(failure::misuse("which vault? give --vault URL or set STILLPOINT_VAULT"));
+    }
+    match command {
+        Command::Vault(command) => vault::run(global, command).await,
+        Command::Machine(command) => machine::run(&Session::open(global).await?, command).await,
+        Command::Backup { names, consistency, keep } => {
+            backup::run(&Session::open(global).await?, names, consistency, keep).await
+        }
+        Command::Points { name } => points::run(&Session::open(global).await?, &name).await,
+        Command::Restore { name, point, to, disk, overwrite } => {
+            let wanted = restore::Wanted { name, point, to, disks: disk, overwrite };
+            restore::run(&Session::open(global).await?, wanted).await
+        }
+        Command::Read { name, point, disk, offset, length } => {
+            read::run(&Session::open(global).await?, &name, &point, &disk, offset, length).await
+        }
+        Command::Jobs { command } => jobs::run(&Session::open(global).await?, command).await,
+        Command::Demo { .. } => Err(Error::internal("the demo needs no vault")),
+    }
+}
+
+/// What a job achieved, or why it did not.
+fn outcome_of(job: &Job) -> Result<&Outcome> {
+    let what = format!("{} of {}", job.request.what.as_str(), job.request.what.item());
+    match (&job.newest.outcome, job.state()) {
+        (Some(outcome), JobState::Completed | JobState::CompletedWithWarnings) => Ok(outcome),
+        (_, state) => {
+            let reason = job.newest.reason.as_deref().unwrap_or("no reason was recorded");
+            Err(Error::internal(format!("{what} {state}: {reason}")))
+        }
+    }
+}
+
+/// Milliseconds from a job's first record to its newest.
+fn duration_ms(job: &Job) -> u64 {
+    let end = u64::try_from(job.newest.at.as_millisecond()).unwrap_or(0);
+    end.saturating_sub(job.id.timestamp_ms())
+}
+
+/// The exit code of a job that is done.
+fn exit_code(outcomes: &[&Outcome]) -> ExitCode {
+    if outcomes.iter().all(|outcome| outcome.warnings.is_empty()) { ExitCode::SUCCESS } else { ExitCode::from(failure::WARNINGS) }
+}

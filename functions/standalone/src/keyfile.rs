@@ -1,0 +1,84 @@
+//! The key file: JSON with the vault's id and a secret that opens one of its key slots.
+
+use std::{
+    fs::{self, OpenOptions},
+    io::Write,
+    os::unix::fs::{OpenOptionsExt, PermissionsExt},
+    path::{Path, PathBuf},
+};
+
+use data_encoding::BASE64;
+use serde::{Deserialize, Serialize};
+use stillpoint_format::{SECRET_BYTES, Secret};
+use stillpoint_model::{Error, Result, VaultId};
+
+use crate::output;
+
+/// Larger files are no key files.
+const BYTES_MAX: u64 = 4096;
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct KeyFile {
+    stillpoint_key: u8,
+    vault: VaultId,
+    secret: String,
+}
+
+/// `$XDG_CONFIG_HOME/stillpoint/<vault-id>.key`, by default below `~/.config`.
+pub fn default_path(vault: VaultId) -> Result<PathBuf> {
+    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let config = set("XDG_CONFIG_HOME").or_else(|| Some(set("HOME")?.join(".config")));
+    let config = config.ok_or_else(|| Error::invalid("neither HOME nor XDG_CONFIG_HOME is set; give --key-file FILE"))?;
+    Ok(config.join("stillpoint").join(format!("{vault}.key")))
+}
+
+/// Writes a key file that only its owner can read; refuses to replace one.
+pub fn write(path: &Path, vault: VaultId, secret: &Secret) -> Result<()> {
+    let body = serde_json::to_string(&KeyFile { stillpoint_key: 1, vault, secret: BASE64.encode(secret) });
+    write_private(path, &body.map_err(|error| Error::internal("cannot write the key file").with_source(error))?)
+}
+
+/// Writes `text` and a newline to a new file of mode 600, synced; nothing is left when that fails.
+pub fn write_private(path: &Path, text: &str) -> Result<()> {
+    let context = |error: std::io::Error| Error::from(error).context(format!("cannot write {}", path.display()));
+    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        fs::create_dir_all(folder).map_err(context)?;
+    }
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(context)?;
+    let written = writeln!(file, "{text}").and_then(|()| file.sync_all());
+    written.map_err(|error| {
+        drop(fs::remove_file(path));
+        context(error)
+    })
+}
+
+/// Reads a key file; warns when others can read it too.
+pub fn read(path: &Path, vault: VaultId) -> Result<Secret> {
+    let context = |error: std::io::Error| match error.kind() {
+        std::io::ErrorKind::NotFound => Error::missing(format!(
+            "there is no key file {}; give --key-file FILE, or make one with `stillpoint vault open --recovery-key-file FILE`",
+            path.display()
+        )),
+        _ => Error::from(error).context(format!("cannot read key file {}", path.display())),
+    };
+    let invalid = || Error::invalid(format!("{} is not a Stillpoint key file", path.display()));
+    let meta = fs::metadata(path).map_err(context)?;
+    if !meta.is_file() || meta.len() > BYTES_MAX {
+        return Err(invalid());
+    }
+    let mode = meta.permissions().mode() & 0o777;
+    if mode & 0o077 != 0 {
+        output::complain(&format!(
+            "warning: key file {} can be read by others (mode {mode:o}); run chmod 600 on it",
+            path.display()
+        ));
+    }
+    let text = fs::read_to_string(path).map_err(context)?;
+    let key: KeyFile = serde_json::from_str(&text).map_err(|_| invalid())?;
+    if key.vault != vault {
+        return Err(Error::denied(format!("key file {} is for vault {}, not for this one ({vault})", path.display(), key.vault)));
+    }
+    let secret = BASE64.decode(key.secret.as_bytes()).map_err(|_| invalid())?;
+    <[u8; SECRET_BYTES]>::try_from(secret).map_err(|_| invalid())
+}

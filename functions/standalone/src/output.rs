@@ -1,0 +1,62 @@
+//! What goes to the screen: results on stdout, everything else on stderr.
+
+use std::io::{IsTerminal, Write};
+
+use comfy_table::{CellAlignment, Table, presets};
+use serde::Serialize;
+use stillpoint_model::{Error, Result};
+
+/// Prints text as it is. A reader that went away is no error of ours.
+pub fn text(text: &str) {
+    drop(std::io::stdout().write_all(text.as_bytes()));
+}
+
+/// Prints one line.
+pub fn line(line: &str) {
+    text(&format!("{line}\n"));
+}
+
+/// Prints one JSON document.
+pub fn json<T: Serialize>(document: &T) -> Result<()> {
+    let document =
+        serde_json::to_string_pretty(document).map_err(|error| Error::internal("cannot write JSON").with_source(error))?;
+    line(&document);
+    Ok(())
+}
+
+/// One line on stderr.
+pub fn complain(message: &str) {
+    drop(writeln!(std::io::stderr(), "stillpoint: {message}"));
+}
+
+/// Whether progress bars make sense.
+pub fn is_terminal() -> bool {
+    std::io::stderr().is_terminal()
+}
+
+/// Prints a table; columns whose heads begin with `>` are aligned to the right.
+pub fn table(heads: &[&str], rows: Vec<Vec<String>>) {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    table.set_header(heads.iter().map(|head| head.trim_start_matches('>')));
+    table.add_rows(rows);
+    for (column, head) in table.column_iter_mut().zip(heads) {
+        if head.starts_with('>') {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    let drawn = table.to_string();
+    drawn.lines().for_each(|drawn| line(drawn.trim_end()));
+}
+
+/// Bytes for people.
+pub fn bytes(bytes: u64) -> String {
+    indicatif::BinaryBytes(bytes).to_string()
+}
+
+/// Structured logs on stderr, off unless STILLPOINT_LOG asks for them (for example `STILLPOINT_LOG=info`).
+pub fn logs() {
+    if let Ok(filter) = tracing_subscriber::EnvFilter::try_from_env("STILLPOINT_LOG") {
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).json().init();
+    }
+}

@@ -1,0 +1,158 @@
+//! An opened vault with everything that commands need around it.
+
+use std::{future::Future, path::PathBuf, sync::Arc};
+
+use stillpoint_events::Outgoing;
+use stillpoint_image::{ImagePlatform, ImageTarget};
+use stillpoint_jobs::{Engine, Job};
+use stillpoint_model::{Error, JobId, JobState, Result, VaultId};
+use stillpoint_ports::{Clock, Cpu, Platforms, Progress, Random, Target};
+use stillpoint_runtime::{Ended, Functions, Host, JobLock, Wiring, adopt_unfinished, host_name, segments_in_flight};
+use stillpoint_store::{Access, Store};
+use stillpoint_system::{CpuPool, SystemClock, SystemRandom};
+use stillpoint_vault::Vault;
+
+use crate::{
+    args::Global,
+    disks, keyfile, output,
+    progress::{Display, Style},
+};
+
+/// The system's own clock and randomness.
+pub fn system() -> (Arc<dyn Clock>, Arc<dyn Random>) {
+    (Arc::new(SystemClock), Arc::new(SystemRandom::new()))
+}
+
+/// The vault's URL; a plain path means a directory.
+pub fn vault_url(global: &Global) -> Result<String> {
+    let given = global.vault.clone().ok_or_else(|| Error::invalid("which vault? give --vault URL or set STILLPOINT_VAULT"))?;
+    if given.contains("://") {
+        return Ok(given);
+    }
+    let path = disks::location(given.as_ref())?;
+    let url = url::Url::from_directory_path(&path).map_err(|()| Error::invalid(format!("'{path}' cannot be a vault")))?;
+    Ok(url.as_str().trim_end_matches('/').to_owned())
+}
+
+/// See the module.
+pub struct Session {
+    pub global: Global,
+    pub vault: Vault,
+    pub engine: Engine,
+    pub platforms: Platforms,
+    pub cpu: Arc<dyn Cpu>,
+    pub key_path: PathBuf,
+    clock: Arc<dyn Clock>,
+}
+
+impl Session {
+    /// Opens the vault that the options name.
+    pub async fn open(global: Global) -> Result<Self> {
+        let store = Store::open(&vault_url(&global)?, Access::Existing)?;
+        let identity = Vault::identify(&store).await?;
+        let key_path = key_path(&global, identity.id)?;
+        let secret = keyfile::read(&key_path, identity.id)?;
+        let (clock, random) = system();
+        let vault = Vault::open(store, &secret, Arc::clone(&clock), random).await?;
+        Ok(Self::around(global, vault, key_path, clock))
+    }
+
+    /// A session over a vault that is open already.
+    fn around(global: Global, vault: Vault, key_path: PathBuf, clock: Arc<dyn Clock>) -> Self {
+        let platforms = Platforms::default().with("image", Arc::new(ImagePlatform::new(Arc::clone(&clock))));
+        let cpu: Arc<dyn Cpu> = Arc::new(CpuPool::default());
+        Self { global, engine: Engine::new(vault.clone()), vault, platforms, cpu, key_path, clock }
+    }
+
+    /// How jobs are run here.
+    fn host(&self, progress: Arc<dyn Progress>) -> Host {
+        let target: Arc<dyn Target> = Arc::new(ImageTarget::new());
+        let wiring = Wiring {
+            engine: self.engine.clone(),
+            platforms: self.platforms.clone(),
+            target,
+            cpu: Arc::clone(&self.cpu),
+            progress,
+            level: self.global.compression,
+        };
+        let in_flight = self.global.in_flight.map_or_else(|| segments_in_flight(self.cpu.width()), usize::from);
+        Host::new(self.engine.clone(), Functions::new(&wiring), Arc::clone(&self.clock), in_flight)
+    }
+
+    /// Finishes what earlier processes of this machine left unfinished.
+    pub async fn take_on_unfinished(&self) -> Result<()> {
+        let adopted = adopt_unfinished(&self.engine, &host_name()).await?;
+        for job in &adopted.jobs {
+            let note = format!(
+                "taking on job {} ({} of {}) from where it stopped",
+                job.id,
+                job.request.what.as_str(),
+                job.request.what.item()
+            );
+            if !self.global.json {
+                output::line(&note);
+            }
+        }
+        let jobs: Vec<JobId> = adopted.jobs.iter().map(|job| job.id).collect();
+        if !jobs.is_empty() {
+            self.run(&jobs, adopted.events, adopted.locks).await?;
+        }
+        Ok(())
+    }
+
+    /// Runs jobs to their end; Ctrl-C cancels them. Returns what the ledgers say then.
+    pub async fn run(&self, jobs: &[JobId], events: Vec<Outgoing>, locks: Vec<JobLock>) -> Result<Vec<Job>> {
+        let style = match (self.global.json, output::is_terminal()) {
+            (true, _) => Style::Silent,
+            (false, true) => Style::Bar,
+            (false, false) => Style::Lines,
+        };
+        let display = Arc::new(Display::new(style));
+        let host = self.host(Arc::<Display>::clone(&display));
+        let mut ended = match until_interrupt(host.run(events, locks)).await {
+            Some(ended) => ended,
+            None => self.cancel(&host, jobs).await,
+        };
+        display.clear();
+        let mut results = Vec::with_capacity(jobs.len());
+        for id in jobs {
+            let job = self.engine.job(*id).await?;
+            if !job.state().is_end() {
+                let why = ended.remove(id).unwrap_or_else(|| Error::unavailable("it did not end"));
+                return Err(why.context(format!("job {id} is unfinished and the next command takes it on")));
+            }
+            results.push(job);
+        }
+        Ok(results)
+    }
+
+    async fn cancel(&self, host: &Host, jobs: &[JobId]) -> Ended {
+        let mut events = Vec::new();
+        for job in jobs {
+            // A job that is being sealed cannot be stopped any more; the next command completes it.
+            if let Ok(event) = self.engine.stop(*job, JobState::Cancelled, "interrupted by the operator").await {
+                events.push(event);
+            }
+        }
+        host.run(events, Vec::new()).await
+    }
+
+    /// Lets the functions handle events of jobs that nobody works on.
+    pub async fn handle(&self, events: Vec<Outgoing>, locks: Vec<JobLock>) -> Ended {
+        self.host(Arc::new(())).run(events, locks).await
+    }
+}
+
+/// Where the key of a vault is read from.
+pub fn key_path(global: &Global, vault: VaultId) -> Result<PathBuf> {
+    global.key_file.clone().map_or_else(|| keyfile::default_path(vault), Ok)
+}
+
+/// `None` when Ctrl-C came first.
+async fn until_interrupt<T>(work: impl Future<Output = T>) -> Option<T> {
+    tokio::select! {
+        biased;
+        value = work => Some(value),
+        Ok(()) = tokio::signal::ctrl_c() => None,
+    }
+}
