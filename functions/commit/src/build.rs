@@ -112,7 +112,7 @@ impl Builder {
             *slot = match &change.place {
                 PagePlace::Zero => None,
                 PagePlace::At { pack, frame, offset, sealed_bytes, samples } => {
-                    self.samples.extend(samples.iter().map(|sample| (*sample, (disk, change.page))));
+                    self.samples.extend(samples.0.iter().map(|sample| (*sample, (disk, change.page))));
                     let pack = pack_ref(detail.packs.get(*pack as usize).ok_or_else(corrupt)?);
                     Some((pack, PageRef { pack: 0, frame: *frame, offset: *offset, sealed_bytes: *sealed_bytes }))
                 }

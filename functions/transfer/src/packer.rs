@@ -7,7 +7,7 @@ use std::{
 
 use bytes::Bytes;
 use stillpoint_format::{ChunkId, FrameKind, FrameRef, Keys, PackBuilder, PackRef, SALT_BYTES, compress, limits, samples_of};
-use stillpoint_jobs::{PageChange, PagePlace, Transferred};
+use stillpoint_jobs::{PageChange, PagePlace, Samples, Transferred};
 use stillpoint_model::{AttemptId, Error, ItemName, JobId, Result, geometry::CHUNK_BYTES};
 use stillpoint_vault::{Name, Vault};
 
@@ -158,7 +158,7 @@ impl Packer {
         for placed in self.placed {
             let pack = *positions.get(&placed.pack).ok_or_else(|| Error::internal("a page lies in an uncounted pack"))?;
             let Placed { frame, offset, sealed_bytes, samples, .. } = placed;
-            pages.push(PageChange { page: placed.number, place: PagePlace::At { pack, frame, offset, sealed_bytes, samples } });
+            pages.push(PageChange { page: placed.number, place: PagePlace::At { pack, frame, offset, sealed_bytes, samples: Samples(samples) } });
         }
         pages.sort_unstable_by_key(|change| change.page);
         Ok(Transferred { stored_bytes, packs, pages, ..Transferred::default() })

@@ -100,6 +100,8 @@ impl Step<'_> {
         for place in places {
             let page = match place.and_then(|_| read.next()) {
                 None => None,
+                // A page in a pack to avoid is not referred to again, whether or not it can be read.
+                Some(Ok(page)) if page.packs.first().is_some_and(|own| self.basis.avoids(&own.name)) => None,
                 Some(Ok(page)) => Some(page),
                 // Damage costs a second copy of what the page held; anything that may pass is worth another try.
                 Some(Err(error)) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Missing) => {
@@ -126,7 +128,9 @@ impl Step<'_> {
         sum.read_bytes += read_bytes;
         self.progress.moved(self.basis.plan.job, read_bytes);
         let changed = changed_chunks(&chunks, before.page.as_ref());
-        if changed == 0 && (before.page.is_some() || !before.exists) {
+        // Where the disk's end moved, the page has another number of chunks even if all that is left of it is the same.
+        let resized = before.page.as_ref().is_some_and(|page| page.entries.len() != chunks.len());
+        if changed == 0 && !resized && (before.page.is_some() || !before.exists) {
             return Ok(sum);
         }
         sum.changed_bytes += changed * CHUNK_BYTES;
@@ -158,7 +162,7 @@ impl Step<'_> {
             let held = page.entries[position].map(|entry| entry.id);
             match chunk {
                 Chunk::Zero => held.is_none(),
-                Chunk::Same => held.is_some() && held == before[position],
+                Chunk::Same => held.is_some() && held == before.get(position).copied().flatten(),
                 Chunk::New { id, .. } => held == Some(*id),
             }
         };

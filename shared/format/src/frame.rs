@@ -12,6 +12,7 @@ pub const COMPRESSION_LEVEL_DEFAULT: i32 = 3;
 const RAW: u8 = 0;
 const ZSTD: u8 = 1;
 const PREFIX_BYTES: usize = 5;
+const TAG_BYTES: usize = 16;
 
 thread_local! {
     // Contexts are some 100 KiB to several MiB each; a thread keeps its own rather than making one per frame.
@@ -25,33 +26,35 @@ thread_local! {
 /// # Errors
 /// [`Error::Verify`] when the compressed bytes do not decode to `plain`.
 pub fn compress(plain: &[u8], level: i32, scratch: &mut Vec<u8>) -> Result<Vec<u8>> {
-    let mut container = vec![0; PREFIX_BYTES + zstd::zstd_safe::compress_bound(plain.len())];
-    container[1..PREFIX_BYTES].copy_from_slice(&u32::try_from(plain.len()).expect("frames are at most 256 MiB").to_le_bytes());
+    // One buffer for both directions: compressed bytes first, then what they decode to.
+    let bound = zstd::zstd_safe::compress_bound(plain.len());
+    if scratch.len() < bound + plain.len() {
+        scratch.resize(bound + plain.len(), 0);
+    }
+    let (packed, unpacked) = scratch.split_at_mut(bound);
+    let unpacked = &mut unpacked[..plain.len()];
     let length = COMPRESSOR.with_borrow_mut(|slot| {
         if slot.as_ref().is_none_or(|(at, _)| *at != level) {
             *slot = Compressor::new(level).ok().map(|compressor| (level, compressor));
         }
         let (_, compressor) = slot.as_mut()?;
-        compressor.compress_to_buffer(plain, &mut container[PREFIX_BYTES..]).ok()
+        compressor.compress_to_buffer(plain, packed).ok()
     });
-    match length {
+    let (codec, body) = match length {
         Some(length) if length + plain.len() / 32 < plain.len() => {
-            container[0] = ZSTD;
-            container.truncate(PREFIX_BYTES + length);
-            scratch.resize(plain.len(), 0);
-            decode(&container[PREFIX_BYTES..], scratch).map_err(|_| Error::Verify)?;
-            if scratch != plain {
+            decode(&packed[..length], unpacked).map_err(|()| Error::Verify)?;
+            if unpacked != plain {
                 return Err(Error::Verify);
             }
+            (ZSTD, &packed[..length])
         }
-        _ => {
-            container[0] = RAW;
-            container.truncate(PREFIX_BYTES);
-            container.extend_from_slice(plain);
-        }
-    }
-    // Compressed containers live until their pack is written; the bound's slack would double their memory.
-    container.shrink_to_fit();
+        _ => (RAW, plain),
+    };
+    // Room for the tag too, so that sealing does not move the container.
+    let mut container = Vec::with_capacity(PREFIX_BYTES + body.len() + TAG_BYTES);
+    container.push(codec);
+    container.extend_from_slice(&u32::try_from(plain.len()).expect("frames are at most 256 MiB").to_le_bytes());
+    container.extend_from_slice(body);
     Ok(container)
 }
 

@@ -173,6 +173,9 @@ impl Manifest {
     pub fn decode(bytes: &[u8], sections: &Sections) -> Result<Self> {
         let mut reader = Reader::new("manifest", bytes);
         let (magic, version) = (reader.array::<8>()?, reader.u16()?);
+        if magic == *MAGIC && version > limits::FORMAT_VERSION {
+            return Err(Error::Newer { structure: "manifest", found: version, known: limits::FORMAT_VERSION });
+        }
         if magic != *MAGIC || version != limits::FORMAT_VERSION || sections.object_bytes() != Some(bytes.len() as u64) {
             return Err(Error::Authentication("manifest"));
         }
@@ -244,6 +247,9 @@ impl Manifest {
         let mut disks = Vec::with_capacity(count);
         for _ in 0..count {
             let name = reader.text(NAME_BYTES_MAX)?.parse().map_err(|_| malformed("not a disk name"))?;
+            if disks.iter().any(|disk: &DiskMap| disk.name == name) {
+                return Err(malformed("two disks of one name"));
+            }
             let size_bytes = reader.u64()?;
             if size_bytes == 0 || size_bytes > DISK_BYTES_MAX || size_bytes % SECTOR_BYTES != 0 {
                 return Err(malformed("impossible disk size"));
@@ -263,6 +269,9 @@ impl Manifest {
                 let at = next.next().filter(|_| (pack as usize) < packs).ok_or(malformed("a page names no pack"))?;
                 Ok(Some(PageRef { pack, frame: frames[at], offset: offsets[at], sealed_bytes: lengths[at] }))
             };
+            if disks.iter().map(|disk| disk.pages.len()).sum::<usize>() + numbers.len() > limits::MANIFEST_PAGES_MAX {
+                return Err(Error::Limit { structure: "manifest", limit: "pages" });
+            }
             disks.push(DiskMap { name, size_bytes, pages: numbers.into_iter().map(page).collect::<Result<_>>()? });
         }
         reader.end()?;

@@ -66,7 +66,8 @@ impl FrameKind {
 }
 
 /// Seals and opens the frames of one pack with AES-256-GCM: key = HKDF-SHA-256 of the vault's pack key (salt = the pack's
-/// salt, info = `stillpoint v1 frames`), nonce = frame number (32 bits, little-endian) and eight zeros, associated data =
+/// salt, info = `stillpoint v1 frames ` and the pack's name: two packs never share a key, even if randomness repeats itself),
+/// nonce = frame number (32 bits, little-endian) and eight zeros, associated data =
 /// vault id, kind, frame number, pack name.
 #[derive(Clone)]
 pub struct PackKey {
@@ -79,7 +80,7 @@ impl PackKey {
     /// The key of `pack`.
     #[must_use]
     pub fn new(keys: &Keys, pack: &PackRef) -> Self {
-        let key = hkdf_sha256(&pack.salt, &keys.pack, b"stillpoint v1 frames");
+        let key = hkdf_sha256(&pack.salt, &keys.pack, &[b"stillpoint v1 frames ", pack.name.as_bytes()].concat());
         let key = LessSafeKey::new(UnboundKey::new(&AES_256_GCM, &key).expect("the key has 32 bytes"));
         Self { key, vault: keys.vault.to_bytes(), name: Arc::clone(&pack.name) }
     }
@@ -95,7 +96,6 @@ impl PackKey {
 
     /// Seals a container as frame `number`.
     fn seal(&self, kind: FrameKind, number: u32, mut container: Vec<u8>) -> Bytes {
-        container.reserve_exact(AES_256_GCM.tag_len());
         self.key
             .seal_in_place_append_tag(Self::nonce(number), self.associated(kind, number), &mut container)
             .expect("a container is below AES-GCM's limit of 64 GiB");
@@ -147,8 +147,10 @@ impl Header {
             return Err(Error::malformed("pack header", "wrong magic"));
         }
         let found = reader.u16()?;
-        if found > limits::FORMAT_VERSION {
-            return Err(Error::Newer { structure: "pack", found, known: limits::FORMAT_VERSION });
+        match found {
+            limits::FORMAT_VERSION => {}
+            0 => return Err(Error::malformed("pack header", "there is no version 0")),
+            _ => return Err(Error::Newer { structure: "pack", found, known: limits::FORMAT_VERSION }),
         }
         reader.take(6)?;
         Ok(Self { key_id: reader.array()?, salt: reader.array()? })
@@ -373,8 +375,8 @@ mod tests {
                     }
                     Ok(())
                 });
-            // Reserved bytes, the key id and the frame count are hints; version 0 does not exist but harms nobody.
-            let hint = (8..24).contains(&position) || (bytes.len() - 12..bytes.len() - 8).contains(&position);
+            // Reserved bytes, the key id and the frame count are hints.
+            let hint = (10..24).contains(&position) || (bytes.len() - 12..bytes.len() - 8).contains(&position);
             assert!(opened.is_err() || hint, "byte {position}");
         }
     }

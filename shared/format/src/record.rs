@@ -27,7 +27,10 @@ pub fn seal_record<T: Serialize>(key: &SignatureKey, kind: &str, name: &str, bod
 }
 
 fn parse(bytes: &[u8]) -> Result<Envelope<'_>> {
-    serde_json::from_slice(bytes).map_err(|_| Error::malformed("record", "it is not a signed envelope"))
+    // serde would also take the fields as an array, by position.
+    let object = bytes.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{');
+    let envelope = object.then(|| serde_json::from_slice(bytes).ok()).flatten();
+    envelope.ok_or(Error::malformed("record", "it is not a signed envelope"))
 }
 
 /// Checks the signature, kind and name, then parses the body.

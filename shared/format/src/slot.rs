@@ -71,6 +71,9 @@ impl KeySlot {
     pub fn unwrap_with(&self, vault: VaultId, secret: &Secret) -> Result<MasterKey> {
         let decode = |text: &str| BASE64.decode(text.as_bytes()).map_err(|_| Error::malformed("key slot", "not base64"));
         let salt = decode(&self.salt)?;
+        if salt.len() != 16 {
+            return Err(Error::malformed("key slot", "the salt has not 16 bytes"));
+        }
         let mut wrapped = decode(&self.wrapped)?;
         let plain = slot_key(secret, &salt)
             .open_in_place(Nonce::assume_unique_for_key([0; 12]), associated(vault, self.kind), &mut wrapped)

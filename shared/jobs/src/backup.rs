@@ -47,7 +47,8 @@ pub struct BackupPlan {
 pub struct PackDelta {
     /// The pack's name.
     pub name: String,
-    /// Its salt.
+    /// Its salt; base64 in JSON.
+    #[serde(with = "encoded")]
     pub salt: [u8; 16],
     /// Its size.
     pub size_bytes: u64,
@@ -75,8 +76,9 @@ pub enum PagePlace {
         offset: u32,
         /// Length, tag included.
         sealed_bytes: u32,
-        /// Samples of its chunks.
-        samples: Vec<u64>,
+        /// Samples of its chunks; in JSON base64 of their little-endian bytes, since JSON numbers lose digits.
+        #[serde(with = "encoded")]
+        samples: Samples,
     },
 }
 
@@ -106,4 +108,41 @@ pub struct Transferred {
     pub packs: Vec<PackDelta>,
     /// Pages that change, by number.
     pub pages: Vec<PageChange>,
+}
+
+/// First eight bytes of sampled chunk ids, as numbers.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Samples(pub Vec<u64>);
+
+impl From<&Samples> for Vec<u8> {
+    fn from(samples: &Samples) -> Self {
+        samples.0.iter().flat_map(|sample| sample.to_le_bytes()).collect()
+    }
+}
+
+impl TryFrom<Vec<u8>> for Samples {
+    type Error = Vec<u8>;
+    fn try_from(bytes: Vec<u8>) -> Result<Self, Vec<u8>> {
+        let (samples, rest) = bytes.as_chunks::<8>();
+        if rest.is_empty() { Ok(Self(samples.iter().map(|sample| u64::from_le_bytes(*sample)).collect())) } else { Err(bytes) }
+    }
+}
+
+/// Bytes as base64.
+mod encoded {
+    use data_encoding::BASE64;
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub(super) fn serialize<T, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error>
+    where
+        for<'a> &'a T: Into<Vec<u8>>,
+    {
+        serializer.serialize_str(&BASE64.encode(&value.into()))
+    }
+
+    pub(super) fn deserialize<'de, T: TryFrom<Vec<u8>>, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let bytes = BASE64.decode(text.as_bytes()).map_err(|_| D::Error::custom("not base64"))?;
+        T::try_from(bytes).map_err(|_| D::Error::custom("wrong length"))
+    }
 }

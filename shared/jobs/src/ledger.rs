@@ -202,7 +202,13 @@ impl Engine {
         for seq in job.seq + 1..=(job.seq + APPEND_TRIES).min(SEQ_MAX) {
             match self.vault().create_record(LEDGER, &Name::Ledger(job.id, seq, newest.state), &newest).await {
                 Ok(_) => return Ok(Job { seq, newest, ..job.clone() }),
-                Err(error) if error.kind() == ErrorKind::Conflict => {}
+                Err(error) if error.kind() == ErrorKind::Conflict => {
+                    // Another try of the same step was faster; nothing follows an end.
+                    let now = self.job(job.id).await?;
+                    if now.state().is_end() {
+                        return Ok(now);
+                    }
+                }
                 Err(error) => return Err(error),
             }
         }

@@ -16,7 +16,7 @@ mod marker;
 mod plan;
 mod redrive;
 
-pub use backup::{BackupPlan, Neighbour, PackDelta, PageChange, PagePlace, Transferred};
+pub use backup::{BackupPlan, Neighbour, PackDelta, PageChange, PagePlace, Samples, Transferred};
 pub use decision::Decision;
 pub use engine::Engine;
 pub use ledger::{DiskOutcome, Job, LedgerRecord, Operation, Outcome, Request};

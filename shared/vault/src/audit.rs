@@ -1,10 +1,10 @@
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use serde::Serialize;
 use stillpoint_format::PackUse;
 use stillpoint_model::{ErrorKind, ItemName, PointId, Result};
 
-use crate::{Name, Point, Vault};
+use crate::{Name, Vault};
 
 /// One thing that an existence audit found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -24,7 +24,7 @@ pub struct Finding {
 pub struct Report {
     /// Points looked at.
     pub points: u64,
-    /// Distinct packs that they need.
+    /// Distinct objects that they need: their records, manifests and packs.
     pub objects: u64,
     /// What is wrong.
     pub findings: Vec<Finding>,
@@ -86,13 +86,24 @@ impl Vault {
                 Err(_) => report.unknown.push(entry.name.clone()),
             }
         }
-        let mut needed = std::collections::HashSet::new();
+        let mut packs_needed = HashSet::new();
         for (item, id) in points {
             report.points += 1;
             let finding = |object: String, problem: String| Finding { item: item.clone(), point: id, object, problem };
-            match self.needs(&item, id).await {
-                Ok((_, packs)) => {
-                    for used in packs {
+            report.objects += 1;
+            let point = match self.point(&item, id).await {
+                Err(error) if error.kind() == ErrorKind::Unavailable => return Err(error),
+                Err(error) => {
+                    report.findings.push(finding(Name::Point(item.clone(), id).to_string(), error.one_line()));
+                    continue;
+                }
+                Ok(point) => point,
+            };
+            report.objects += 1;
+            // The whole manifest: its disk maps are needed too, and a flipped byte in them shows here.
+            match self.manifest(&point).await {
+                Ok(manifest) => {
+                    for used in manifest.packs {
                         let problem = match sizes.get(&*used.pack.name) {
                             None => "missing".to_owned(),
                             Some(size) if *size != used.size_bytes => format!("has {size} bytes, not {}", used.size_bytes),
@@ -101,21 +112,14 @@ impl Vault {
                         if !problem.is_empty() {
                             report.findings.push(finding(used.pack.name.to_string(), problem));
                         }
-                        needed.insert(used.pack.name);
+                        packs_needed.insert(used.pack.name);
                     }
                 }
                 Err(error) if error.kind() == ErrorKind::Unavailable => return Err(error),
-                Err(error) => report.findings.push(finding(Name::point_folder(&item, id), error.one_line())),
+                Err(error) => report.findings.push(finding(point.manifest.name.clone(), error.one_line())),
             }
         }
-        report.objects = needed.len() as u64;
+        report.objects += packs_needed.len() as u64;
         Ok(report)
-    }
-
-    async fn needs(&self, item: &ItemName, id: PointId) -> Result<(Point, Vec<PackUse>)> {
-        let point = self.point(item, id).await?;
-        // The whole manifest: its disk maps are needed too, and a flipped byte in them shows here.
-        let manifest = self.manifest(&point).await?;
-        Ok((point, manifest.packs))
     }
 }

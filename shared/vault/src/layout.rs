@@ -113,12 +113,6 @@ impl Name {
     pub fn points_folder(item: &ItemName) -> String {
         format!("points/{item}")
     }
-
-    /// Folder of one point.
-    #[must_use]
-    pub fn point_folder(item: &ItemName, point: PointId) -> String {
-        format!("points/{item}/{point}")
-    }
 }
 
 impl fmt::Display for Name {

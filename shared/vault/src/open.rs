@@ -246,11 +246,14 @@ fn slot_seq(name: &str) -> Option<u32> {
 /// All slots that parse; whether they are authentic shows when they open. A damaged slot must not keep the others from it.
 async fn read_slots(store: &Store) -> Result<Vec<(u32, bytes::Bytes, KeySlot)>> {
     let mut slots = Vec::new();
-    for entry in store.list(Name::KEYS).await?.into_iter().take(KEY_SLOTS_MAX) {
-        let Some(seq) = slot_seq(&entry.name) else { continue };
+    for entry in store.list(Name::KEYS).await? {
+        let Some(seq) = slot_seq(&entry.name).filter(|_| entry.size_bytes <= limits::RECORD_BYTES_MAX) else { continue };
         let bytes = store.get(&entry.name, limits::RECORD_BYTES_MAX).await?;
         if let Ok(slot) = peek_record(KEY_SLOT.name, &bytes) {
             slots.push((seq, bytes, slot));
+        }
+        if slots.len() == KEY_SLOTS_MAX {
+            break;
         }
     }
     Ok(slots)
