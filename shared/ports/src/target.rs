@@ -29,6 +29,15 @@ pub trait Target: Send + Sync {
     /// `conflict` when the place is taken, `invalid`, `denied`, `unavailable` when it is too small or full.
     async fn prepare(&self, job: JobId, disks: &[TargetDisk]) -> Result<()>;
 
+    /// Looks at all that `prepare` will look at and touches nothing, so that what can be refused is refused before there is
+    /// a job. A target that cannot tell beforehand lets everything pass.
+    ///
+    /// # Errors
+    /// As [`Target::prepare`].
+    async fn check(&self, _job: JobId, _disks: &[TargetDisk]) -> Result<()> {
+        Ok(())
+    }
+
     /// Opens a prepared disk for writing.
     ///
     /// # Errors

@@ -38,7 +38,9 @@ impl ImagePlatform {
             let sources = request.disks.clone();
             let look = blocking(move || snapshot::look(&sources)).await?;
             self.clock.sleep(TICK).await;
-            if let Some(cuts) = blocking(move || snapshot::cut(look, job)).await? {
+            if let Some((made, cuts)) = blocking(move || snapshot::cut(look, job)).await? {
+                // When nobody waits for it any more the snapshot is being released, and clones made after that would stay.
+                made.keep();
                 return Ok(cuts);
             }
         }

@@ -52,11 +52,11 @@ pub(crate) struct Cut {
 }
 
 /// Clones what can be cloned and pins the rest by its identity. `None`, with nothing left behind, when a disk changed
-/// since the look, so that there is no one instant that all of them show.
+/// since the look, so that there is no one instant that all of them show. Whoever drops [`Made`] removes the clones.
 ///
 /// # Errors
 /// `conflict` when a disk that must be read in place may be written to by QEMU.
-pub(crate) fn cut(look: Look, job: JobId) -> Result<Option<Vec<Cut>>> {
+pub(crate) fn cut(look: Look, job: JobId) -> Result<Option<(Made, Vec<Cut>)>> {
     let mut made = Made::default();
     let sources: Vec<(Handle, File)> = look
         .disks
@@ -69,8 +69,8 @@ pub(crate) fn cut(look: Look, job: JobId) -> Result<Option<Vec<Cut>>> {
     if !atomic && identities(&look.disks)? != look.identities {
         return Ok(None);
     }
-    made.keep();
-    Ok(Some(look.disks.into_iter().zip(sources).map(|(disk, (handle, file))| Cut { disk, handle, file }).collect()))
+    let cuts = look.disks.into_iter().zip(sources).map(|(disk, (handle, file))| Cut { disk, handle, file });
+    Ok(Some((made, cuts.collect())))
 }
 
 /// Where a disk will be read, and how; `looked` is its identity at the look.

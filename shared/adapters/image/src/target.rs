@@ -11,7 +11,11 @@ use async_trait::async_trait;
 use stillpoint_model::{Error, JobId, Result};
 use stillpoint_ports::{DiskWriter, Target, TargetDisk};
 
-use crate::{blocking::blocking, hidden, label::label};
+use crate::{
+    blocking::blocking,
+    hidden::{self, Made},
+    label::label,
+};
 use writer::ImageWriter;
 
 /// Writes restored disks to raw files and block devices of this machine; a location is an absolute path.
@@ -49,7 +53,13 @@ impl Target for ImageTarget {
     /// would be replaced. An error leaves no file that this call made.
     async fn prepare(&self, job: JobId, disks: &[TargetDisk]) -> Result<()> {
         let disks = disks.to_vec();
-        blocking(move || prepare::prepare(job, &disks)).await
+        // When nobody waits for it any more the job is being discarded, and files made after that would stay for ever.
+        blocking(move || prepare::prepare(job, &disks)).await.map(Made::keep)
+    }
+
+    async fn check(&self, job: JobId, disks: &[TargetDisk]) -> Result<()> {
+        let disks = disks.to_vec();
+        blocking(move || prepare::check(job, &disks).map(drop)).await
     }
 
     async fn open(&self, job: JobId, disk: &TargetDisk) -> Result<Box<dyn DiskWriter>> {

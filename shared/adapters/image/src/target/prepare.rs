@@ -32,8 +32,8 @@ const CLAIM_PAUSE: Duration = Duration::from_millis(50);
 /// Unit of `st_blocks`.
 const STAT_BLOCK_BYTES: u64 = 512;
 
-/// Checks all disks, then makes their partial files; an error removes those that this call made.
-pub(crate) fn prepare(job: JobId, disks: &[TargetDisk]) -> Result<()> {
+/// Checks all disks and touches none.
+pub(crate) fn check(job: JobId, disks: &[TargetDisk]) -> Result<Vec<Place>> {
     let places = disks.iter().map(|disk| Place::of(job, disk)).collect::<Result<Vec<_>>>()?;
     check_distinct(disks, &places)?;
     for (disk, place) in disks.iter().zip(&places) {
@@ -43,6 +43,13 @@ pub(crate) fn prepare(job: JobId, disks: &[TargetDisk]) -> Result<()> {
         }
     }
     check_space(disks, &places)?;
+    Ok(places)
+}
+
+/// Checks all disks, then makes their partial files; an error removes those that this call made, and so does whoever drops
+/// the result.
+pub(crate) fn prepare(job: JobId, disks: &[TargetDisk]) -> Result<Made> {
+    let places = check(job, disks)?;
     let mut made = Made::default();
     for (disk, place) in disks.iter().zip(&places) {
         if let Place::File(place) = place {
@@ -51,8 +58,7 @@ pub(crate) fn prepare(job: JobId, disks: &[TargetDisk]) -> Result<()> {
             })?;
         }
     }
-    made.keep();
-    Ok(())
+    Ok(made)
 }
 
 fn check_distinct(disks: &[TargetDisk], places: &[Place]) -> Result<()> {

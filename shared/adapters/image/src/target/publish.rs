@@ -54,7 +54,9 @@ fn plan(job: JobId, disk: &TargetDisk) -> Result<Step> {
     let file = match open_options().open(&place.partial) {
         Ok(file) => file,
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            let published = place.present.as_ref().is_some_and(|present| present.len() == disk.size_bytes);
+            // Looked at again: another try may have published it since the first look.
+            let present = fs::symlink_metadata(&place.path).ok().filter(Metadata::is_file);
+            let published = present.is_some_and(|present| present.len() == disk.size_bytes);
             let gone = || Error::missing(format!("{label}: what was restored of it is gone; restore again"));
             return if published { Ok(Step::SyncFolder(place)) } else { Err(gone()) };
         }
@@ -82,10 +84,15 @@ fn run(step: Step, overwrite: bool) -> io::Result<()> {
                 inherit(&file, present, &place.path);
             }
             file.sync_all()?;
-            if overwrite {
-                fs::rename(&place.partial, &place.path)?
+            let renamed = if overwrite {
+                fs::rename(&place.partial, &place.path)
             } else {
-                rename_onto_nothing(&place.partial, &place.path)?
+                rename_onto_nothing(&place.partial, &place.path)
+            };
+            match renamed {
+                // The same event may be handled twice at once; the other try has published this very file.
+                Err(error) if error.kind() == ErrorKind::NotFound && is_now(&file, &place.path) => {}
+                result => result?,
             }
             place
         }
@@ -122,6 +129,12 @@ fn link_and_unlink(from: &Path, to: &Path) -> io::Result<()> {
         result => result?,
     }
     fs::remove_file(from)
+}
+
+/// Whether `path` names the open `file`.
+fn is_now(file: &File, path: &Path) -> bool {
+    let both = file.metadata().and_then(|ours| Ok((ours, fs::symlink_metadata(path)?)));
+    both.is_ok_and(|(ours, theirs)| same_file(&ours, &theirs))
 }
 
 fn same_file(one: &Metadata, other: &Metadata) -> bool {

@@ -52,6 +52,55 @@ async fn a_restored_file_is_sparse_private_and_appears_complete() {
     assert_eq!(names(mount.path()), ["os.raw"], "what is published is no longer the job's to discard");
 }
 
+/// The event that ends a restore may be delivered twice at once.
+#[tokio::test]
+async fn two_tries_that_publish_at_once_both_find_it_published() {
+    let folder = tempfile::tempdir().unwrap();
+    for overwrite in [false, true] {
+        for round in 0..50 {
+            let path = folder.path().join(format!("{overwrite}-{round}.raw"));
+            let disks = [TargetDisk { overwrite, ..target("os", &path) }];
+            TARGET.prepare(job(1), &disks).await.unwrap();
+            let (one, two) = tokio::join!(TARGET.publish(job(1), &disks), TARGET.publish(job(1), &disks));
+            one.and(two).unwrap();
+            assert_eq!(fs::metadata(&path).unwrap().len(), SIZE);
+        }
+    }
+    assert_eq!(names(folder.path()).len(), 100, "no partial file is left");
+}
+
+/// Ctrl-C drops the future and discards the job, perhaps before the thread that makes the files gets to it.
+#[test]
+fn a_prepare_that_nobody_waits_for_leaves_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let disks = [target("os", &folder.path().join("os.raw"))];
+    for _ in 0..20 {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            let mut prepare = TARGET.prepare(job(1), &disks);
+            std::future::poll_fn(|context| {
+                assert!(prepare.as_mut().poll(context).is_pending());
+                std::task::Poll::Ready(())
+            })
+            .await;
+        });
+        // Waits for its threads.
+        drop(runtime);
+        assert_eq!(names(folder.path()), [] as [&str; 0]);
+    }
+}
+
+#[tokio::test]
+async fn a_check_touches_nothing_and_refuses_what_prepare_refuses() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("os.raw");
+    let disks = [target("os", &path)];
+    TARGET.check(job(1), &disks).await.unwrap();
+    assert_eq!(names(folder.path()), [] as [&str; 0]);
+    fs::write(&path, "precious").unwrap();
+    assert_eq!(refusal(TARGET.check(job(1), &disks).await).0, Conflict);
+}
+
 #[tokio::test]
 async fn a_repeated_prepare_keeps_what_was_written() {
     for mount in [Mount::ext4(), Mount::xfs(), Mount::tmpfs("8m")] {
