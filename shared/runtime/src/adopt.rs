@@ -1,13 +1,19 @@
 //! Beginning jobs, and taking on those whose process is gone.
 
+use std::time::Duration;
+
 use stillpoint_events::Outgoing;
 use stillpoint_jobs::{Engine, Job, Operation, Request};
-use stillpoint_model::{Error, ItemName, JobId, JobState, Result};
+use stillpoint_model::{Error, ErrorKind, ItemName, JobId, JobState, Result};
 
 use crate::JobLock;
 
 /// Processes that may take a job on before it is given up: one that kills every process that touches it must end.
 const TRIES_MAX: u32 = 5;
+/// How often a backup that began at the same moment is looked at, until it has taken its snapshot or given way.
+const RIVAL_LOOK: Duration = Duration::from_millis(200);
+/// ... and how many times, before it is taken to be slow rather than about to give way.
+const RIVAL_LOOKS: u32 = 100;
 
 /// Jobs taken on, and the events that carry them forward.
 #[derive(Default)]
@@ -18,6 +24,8 @@ pub struct Adopted {
     pub locks: Vec<JobLock>,
     /// What to handle first.
     pub events: Vec<Outgoing>,
+    /// Unfinished jobs whose records cannot be read, and why.
+    pub damaged: Vec<(JobId, Error)>,
 }
 
 /// Takes on every unfinished job of `host` that no living process works on.
@@ -27,28 +35,37 @@ pub struct Adopted {
 pub async fn adopt_unfinished(engine: &Engine, host: &str) -> Result<Adopted> {
     let mut adopted = Adopted::default();
     for id in engine.unfinished().await? {
-        let job = engine.job(id).await?;
-        if job.request.host != host {
-            continue;
+        match adopt(engine, host, id, &mut adopted).await {
+            // One damaged ledger must not keep the others, and every command, waiting.
+            Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Missing) => adopted.damaged.push((id, error)),
+            other => other?,
         }
-        let Some(lock) = JobLock::try_acquire(id)? else { continue };
-        // It may have ended between the listing and the lock.
-        let job = engine.job(id).await?;
-        if job.state().is_end() {
-            continue;
-        }
-        if job.newest.tries >= TRIES_MAX && engine.decision(id).await?.is_none() {
-            adopted
-                .events
-                .push(engine.stop(id, JobState::Failed, &format!("given up after {TRIES_MAX} processes died on it")).await?);
-        } else {
-            let job = engine.adopt(&job).await?;
-            adopted.events.extend(engine.redrive(&job).await?);
-        }
-        adopted.jobs.push(job);
-        adopted.locks.push(lock);
     }
     Ok(adopted)
+}
+
+async fn adopt(engine: &Engine, host: &str, id: JobId, adopted: &mut Adopted) -> Result<()> {
+    let job = engine.job(id).await?;
+    if job.request.host != host {
+        return Ok(());
+    }
+    let Some(lock) = JobLock::try_acquire(id)? else { return Ok(()) };
+    // It may have ended between the listing and the lock.
+    let job = engine.job(id).await?;
+    if job.state().is_end() {
+        return Ok(());
+    }
+    if job.newest.tries >= TRIES_MAX && engine.decision(id).await?.is_none() {
+        let reason = format!("given up after {TRIES_MAX} processes died on it");
+        adopted.events.push(engine.stop(id, JobState::Failed, &reason).await?);
+        adopted.jobs.push(job);
+    } else {
+        let job = engine.adopt(&job).await?;
+        adopted.events.extend(engine.redrive(&job).await?);
+        adopted.jobs.push(job);
+    }
+    adopted.locks.push(lock);
+    Ok(())
 }
 
 /// A new job, and the event that begins it.
@@ -65,10 +82,11 @@ async fn begin(engine: &Engine, what: Operation, host: &str) -> Result<(Job, Job
 /// # Errors
 /// `conflict` when another backup of the machine is unfinished; as the store.
 pub async fn begin_backup(engine: &Engine, what: Operation, host: &str) -> Result<(Job, JobLock, Vec<Outgoing>)> {
-    refuse_second(engine, what.item(), None).await?;
+    if let Some(other) = rivals(engine, what.item(), None).await?.first() {
+        return Err(under_way(other));
+    }
     let (job, lock, events) = begin(engine, what.clone(), host).await?;
-    // Two that began at the same moment both see each other here, or the later one does.
-    if let Err(error) = refuse_second(engine, what.item(), Some(job.id)).await {
+    if let Err(error) = outlast_rivals(engine, &job).await {
         engine.stop(job.id, JobState::Failed, &error.one_line()).await?;
         engine.end(&job, JobState::Failed, &error.one_line()).await?;
         return Err(error);
@@ -84,19 +102,46 @@ pub async fn begin_restore(engine: &Engine, what: Operation, host: &str) -> Resu
     begin(engine, what, host).await
 }
 
-async fn refuse_second(engine: &Engine, item: &ItemName, own: Option<JobId>) -> Result<()> {
+/// Unfinished backups of a machine, other than `own`.
+async fn rivals(engine: &Engine, item: &ItemName, own: Option<JobId>) -> Result<Vec<Job>> {
+    let mut rivals = Vec::new();
     for id in engine.unfinished().await? {
         if own == Some(id) {
             continue;
         }
-        let other = engine.job(id).await?;
-        if matches!(other.request.what, Operation::Backup { .. }) && other.request.what.item() == item && !other.state().is_end()
-        {
-            return Err(Error::conflict(format!(
-                "a backup of {item} is under way on {} (job {id}); wait for it with `stillpoint jobs watch {id}` or stop it with `stillpoint jobs cancel {id}`",
-                other.request.host
-            )));
+        let other = match engine.job(id).await {
+            Ok(other) => other,
+            // Nobody can go on with a job whose records are damaged, so it is no rival.
+            Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Missing) => continue,
+            Err(error) => return Err(error),
+        };
+        let backup = matches!(other.request.what, Operation::Backup { .. });
+        if backup && other.request.what.item() == item && !other.state().is_end() {
+            rivals.push(other);
         }
     }
-    Ok(())
+    Ok(rivals)
+}
+
+/// Of backups that began at the same moment, exactly one goes on. Each looks after its own first record is there, so of any
+/// two at least one sees the other. The one with the higher id gives way at once. The one with the lower id cannot know
+/// whether the other saw it, so it waits until that has given way, or has gone on and has to be left alone.
+async fn outlast_rivals(engine: &Engine, job: &Job) -> Result<()> {
+    for _ in 0..RIVAL_LOOKS {
+        let rivals = rivals(engine, job.request.what.item(), Some(job.id)).await?;
+        let stands = |rival: &&Job| rival.id < job.id || rival.state() != JobState::Requested;
+        match (rivals.iter().find(stands), rivals.is_empty()) {
+            (Some(rival), _) => return Err(under_way(rival)),
+            (None, true) => return Ok(()),
+            (None, false) => engine.vault().clock().sleep(RIVAL_LOOK).await,
+        }
+    }
+    Err(Error::conflict(format!("another backup of {} is about to begin; try again", job.request.what.item())))
+}
+
+fn under_way(other: &Job) -> Error {
+    let (item, host, id) = (other.request.what.item(), &other.request.host, other.id);
+    Error::conflict(format!(
+        "a backup of {item} is under way on {host} (job {id}); wait for it with `stillpoint jobs watch {id}` or stop it with `stillpoint jobs cancel {id}`"
+    ))
 }

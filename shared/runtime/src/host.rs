@@ -51,6 +51,8 @@ struct Run {
     queue: VecDeque<Delivery>,
     running: FuturesUnordered<Running>,
     aborts: Vec<(JobId, AbortHandle)>,
+    /// The events that are running.
+    active: Vec<Outgoing>,
     locks: BTreeMap<JobId, JobLock>,
     ended: Ended,
 }
@@ -71,6 +73,8 @@ impl Host {
         for event in events {
             run.push(event);
         }
+        // One pause across all that happens meanwhile, or a busy run would never look.
+        let mut look = self.clock.sleep(DECISION_LOOK).fuse();
         loop {
             while run.running.len() < self.in_flight {
                 let Some(delivery) = run.queue.pop_front() else { break };
@@ -79,14 +83,18 @@ impl Host {
             if run.running.is_empty() {
                 return run.ended;
             }
-            let mut look = self.clock.sleep(DECISION_LOOK).fuse();
             futures_util::select_biased! {
+                () = look => {
+                    self.look_for_decisions(&mut run).await;
+                    look = self.clock.sleep(DECISION_LOOK).fuse();
+                }
                 finished = run.running.next() => {
-                    if let Some((delivery, Some(outcome))) = finished {
+                    let Some((delivery, outcome)) = finished else { continue };
+                    run.active.retain(|event| *event != delivery.event);
+                    if let Some(outcome) = outcome {
                         self.settle(&mut run, delivery, outcome).await;
                     }
                 }
-                () = look => self.look_for_decisions(&mut run).await,
             }
         }
     }
@@ -99,6 +107,7 @@ impl Host {
         let (abort, registration) = AbortHandle::new_pair();
         run.aborts.retain(|(_, abort)| !abort.is_aborted());
         run.aborts.push((delivery.job, abort));
+        run.active.push(delivery.event.clone());
         let (functions, clock) = (Arc::clone(&self.functions), Arc::clone(&self.clock));
         let pause = match delivery.deliveries {
             1 => None,
@@ -125,7 +134,8 @@ impl Host {
         tracing::warn!(job = %delivery.job, event = delivery.event.event_type, kind = %error.kind(), "{}", error.one_line());
         match reaction(error.kind(), delivery.deliveries) {
             Reaction::RetryAfter(_) => run.queue.push_back(Delivery { deliveries: delivery.deliveries + 1, ..delivery }),
-            Reaction::Drop => {}
+            // Whoever stopped the job from elsewhere leaves giving back what it holds to the process that works on it.
+            Reaction::Drop => self.look_for_decisions(run).await,
             Reaction::FailJob => self.fail(run, &delivery, error).await,
         }
     }
@@ -157,6 +167,10 @@ impl Host {
 
 impl Run {
     fn push(&mut self, event: Outgoing) {
+        // Several steps may see that theirs was the last; one of them is enough.
+        if self.active.contains(&event) || self.queue.iter().any(|delivery| delivery.event == event) {
+            return;
+        }
         // An event without a job id could only be a bug in this process; nobody would consume it.
         if let Some(job) = event.data.get("job").and_then(|job| job.as_str()?.parse().ok()) {
             self.queue.push_back(Delivery { event, job, deliveries: 1 });
