@@ -36,15 +36,18 @@ pub fn default_path(vault: VaultId) -> Result<PathBuf> {
 /// Writes a key file that only its owner can read; refuses to replace one.
 pub fn write(path: &Path, vault: VaultId, secret: &Secret) -> Result<()> {
     let body = serde_json::to_string(&KeyFile { stillpoint_key: 1, vault, secret: BASE64.encode(secret) });
-    write_private(path, &body.map_err(|error| Error::internal("cannot write the key file").with_source(error))?)
-}
-
-/// Writes `text` and a newline to a new file of mode 600, synced; nothing is left when that fails.
-pub fn write_private(path: &Path, text: &str) -> Result<()> {
-    let context = |error: std::io::Error| Error::from(error).context(format!("cannot write {}", path.display()));
+    let body = body.map_err(|error| Error::internal("cannot write the key file").with_source(error))?;
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        let context = |error| Error::from(error).context(format!("cannot make folder {}", folder.display()));
         fs::create_dir_all(folder).map_err(context)?;
     }
+    write_private(path, &body)
+}
+
+/// Writes `text` and a newline to a new file of mode 600, synced; nothing is left when that fails. Its folder must exist: a
+/// secret that was meant for a medium which is not there must not end up beside the vault.
+pub fn write_private(path: &Path, text: &str) -> Result<()> {
+    let context = |error: std::io::Error| Error::from(error).context(format!("cannot write {}", path.display()));
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(context)?;
     let written = writeln!(file, "{text}").and_then(|()| file.sync_all());
     written.map_err(|error| {
@@ -67,6 +70,14 @@ pub fn read(path: &Path, vault: VaultId) -> Result<Secret> {
     if !meta.is_file() || meta.len() > BYTES_MAX {
         return Err(invalid());
     }
+    let text = fs::read_to_string(path).map_err(context)?;
+    let key: KeyFile = serde_json::from_str(&text).map_err(|_| invalid())?;
+    if key.vault != vault {
+        return Err(Error::denied(format!("key file {} is for vault {}, not for this one ({vault})", path.display(), key.vault)));
+    }
+    let secret = BASE64.decode(key.secret.as_bytes()).map_err(|_| invalid())?;
+    let secret = <[u8; SECRET_BYTES]>::try_from(secret).map_err(|_| invalid())?;
+    // Only a key worth keeping is worth a warning.
     let mode = meta.permissions().mode() & 0o777;
     if mode & 0o077 != 0 {
         output::complain(&format!(
@@ -74,11 +85,5 @@ pub fn read(path: &Path, vault: VaultId) -> Result<Secret> {
             path.display()
         ));
     }
-    let text = fs::read_to_string(path).map_err(context)?;
-    let key: KeyFile = serde_json::from_str(&text).map_err(|_| invalid())?;
-    if key.vault != vault {
-        return Err(Error::denied(format!("key file {} is for vault {}, not for this one ({vault})", path.display(), key.vault)));
-    }
-    let secret = BASE64.decode(key.secret.as_bytes()).map_err(|_| invalid())?;
-    <[u8; SECRET_BYTES]>::try_from(secret).map_err(|_| invalid())
+    Ok(secret)
 }

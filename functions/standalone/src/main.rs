@@ -8,15 +8,19 @@ mod args;
 mod commands;
 mod disks;
 mod failure;
+mod interrupt;
 mod keyfile;
 mod output;
 mod progress;
 mod session;
 mod when;
 
-use std::process::ExitCode;
+use std::{process::ExitCode, time::Duration};
 
 use clap::Parser;
+
+/// How long file operations that nobody waits for any more may take to end, at the end of a command.
+const LAST_WORK: Duration = Duration::from_secs(5);
 
 fn main() -> ExitCode {
     let cli = match args::Cli::try_parse() {
@@ -32,8 +36,8 @@ fn main() -> ExitCode {
     let outcome = match runtime {
         Ok(runtime) => {
             let outcome = runtime.block_on(commands::run(cli));
-            // Work on other threads belongs to futures that were dropped; nobody waits for it.
-            runtime.shutdown_background();
+            // Work on other threads belongs to futures that were dropped. It removes what it made, if it gets to its end.
+            runtime.shutdown_timeout(LAST_WORK);
             outcome
         }
         Err(error) => Err(stillpoint_model::Error::from(error)),

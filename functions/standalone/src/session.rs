@@ -1,6 +1,6 @@
 //! An opened vault with everything that commands need around it.
 
-use std::{future::Future, path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc};
 
 use stillpoint_events::Outgoing;
 use stillpoint_image::{ImagePlatform, ImageTarget};
@@ -14,7 +14,9 @@ use stillpoint_vault::Vault;
 
 use crate::{
     args::Global,
-    disks, keyfile, output,
+    disks,
+    interrupt::Interrupt,
+    keyfile, output,
     progress::{Display, Style},
 };
 
@@ -40,6 +42,7 @@ pub struct Session {
     pub vault: Vault,
     pub engine: Engine,
     pub platforms: Platforms,
+    pub target: Arc<dyn Target>,
     pub cpu: Arc<dyn Cpu>,
     pub key_path: PathBuf,
     clock: Arc<dyn Clock>,
@@ -61,16 +64,16 @@ impl Session {
     fn around(global: Global, vault: Vault, key_path: PathBuf, clock: Arc<dyn Clock>) -> Self {
         let platforms = Platforms::default().with("image", Arc::new(ImagePlatform::new(Arc::clone(&clock))));
         let cpu: Arc<dyn Cpu> = Arc::new(CpuPool::default());
-        Self { global, engine: Engine::new(vault.clone()), vault, platforms, cpu, key_path, clock }
+        let target: Arc<dyn Target> = Arc::new(ImageTarget::new());
+        Self { global, engine: Engine::new(vault.clone()), vault, platforms, target, cpu, key_path, clock }
     }
 
     /// How jobs are run here.
     fn host(&self, progress: Arc<dyn Progress>) -> Host {
-        let target: Arc<dyn Target> = Arc::new(ImageTarget::new());
         let wiring = Wiring {
             engine: self.engine.clone(),
             platforms: self.platforms.clone(),
-            target,
+            target: Arc::clone(&self.target),
             cpu: Arc::clone(&self.cpu),
             progress,
             level: self.global.compression,
@@ -79,9 +82,13 @@ impl Session {
         Host::new(self.engine.clone(), Functions::new(&wiring), Arc::clone(&self.clock), in_flight)
     }
 
-    /// Finishes what earlier processes of this machine left unfinished.
-    pub async fn take_on_unfinished(&self) -> Result<()> {
+    /// Finishes what earlier processes of this machine left unfinished. A job that cannot be finished now does not stand
+    /// in the way of what the operator asked for.
+    pub async fn take_on_unfinished(&self, interrupt: &mut Interrupt) -> Result<()> {
         let adopted = adopt_unfinished(&self.engine, &host_name()).await?;
+        for (job, error) in &adopted.damaged {
+            output::complain(&format!("warning: unfinished job {job} cannot be taken on: {}", error.one_line()));
+        }
         for job in &adopted.jobs {
             let note = format!(
                 "taking on job {} ({} of {}) from where it stopped",
@@ -94,14 +101,27 @@ impl Session {
             }
         }
         let jobs: Vec<JobId> = adopted.jobs.iter().map(|job| job.id).collect();
-        if !jobs.is_empty() {
-            self.run(&jobs, adopted.events, adopted.locks).await?;
+        if jobs.is_empty() {
+            return Ok(());
+        }
+        let outcome = self.run(&jobs, adopted.events, adopted.locks, interrupt).await;
+        if interrupt.heard() {
+            return Err(Error::fenced("interrupted by the operator before the command itself began"));
+        }
+        if let Err(error) = outcome {
+            output::complain(&format!("warning: {}", error.one_line()));
         }
         Ok(())
     }
 
     /// Runs jobs to their end; Ctrl-C cancels them. Returns what the ledgers say then.
-    pub async fn run(&self, jobs: &[JobId], events: Vec<Outgoing>, locks: Vec<JobLock>) -> Result<Vec<Job>> {
+    pub async fn run(
+        &self,
+        jobs: &[JobId],
+        events: Vec<Outgoing>,
+        locks: Vec<JobLock>,
+        interrupt: &mut Interrupt,
+    ) -> Result<Vec<Job>> {
         let style = match (self.global.json, output::is_terminal()) {
             (true, _) => Style::Silent,
             (false, true) => Style::Bar,
@@ -109,9 +129,10 @@ impl Session {
         };
         let display = Arc::new(Display::new(style));
         let host = self.host(Arc::<Display>::clone(&display));
-        let mut ended = match until_interrupt(host.run(events, locks)).await {
+        let mut ended = match interrupt.until(host.run(events, locks)).await {
             Some(ended) => ended,
-            None => self.cancel(&host, jobs).await,
+            // Pressed again, it ends the command at once; the next one gives back what the jobs hold.
+            None => interrupt.until(self.cancel(&host, jobs)).await.unwrap_or_default(),
         };
         display.clear();
         let mut results = Vec::with_capacity(jobs.len());
@@ -146,13 +167,4 @@ impl Session {
 /// Where the key of a vault is read from.
 pub fn key_path(global: &Global, vault: VaultId) -> Result<PathBuf> {
     global.key_file.clone().map_or_else(|| keyfile::default_path(vault), Ok)
-}
-
-/// `None` when Ctrl-C came first.
-async fn until_interrupt<T>(work: impl Future<Output = T>) -> Option<T> {
-    tokio::select! {
-        biased;
-        value = work => Some(value),
-        Ok(()) = tokio::signal::ctrl_c() => None,
-    }
 }

@@ -2,11 +2,11 @@ use std::process::ExitCode;
 
 use serde_json::{Value, json};
 use stillpoint_jobs::{Job, Operation};
-use stillpoint_model::{Consistency, Error, ItemName, Result};
-use stillpoint_runtime::{begin_backup, host_name};
+use stillpoint_model::{Consistency, Error, ItemName, JobId, JobState, Result};
+use stillpoint_runtime::{JobLock, begin_backup, host_name};
 
 use super::{duration_ms, exit_code, outcome_of};
-use crate::{output, session::Session};
+use crate::{interrupt::Interrupt, output, session::Session};
 
 pub async fn run(session: &Session, names: Vec<ItemName>, wanted: Consistency, keep: jiff::Span) -> Result<ExitCode> {
     let jobs = backup(session, &names, wanted, keep).await?;
@@ -46,16 +46,34 @@ pub async fn backup(session: &Session, names: &[ItemName], wanted: Consistency, 
         let item = session.vault.item(name).await?;
         session.platforms.get(&item.platform)?.inspect(&item.disks).await?;
     }
-    session.take_on_unfinished().await?;
+    let mut interrupt = Interrupt::listen()?;
+    session.take_on_unfinished(&mut interrupt).await?;
     let (mut ids, mut locks, mut events) = (Vec::new(), Vec::new(), Vec::new());
     for item in names {
         let what = Operation::Backup { item: item.clone(), wanted, keep_until: Some(keep_until) };
-        let (job, lock, first) = begin_backup(&session.engine, what, &host_name()).await?;
-        ids.push(job.id);
-        locks.push(lock);
-        events.extend(first);
+        match begin_backup(&session.engine, what, &host_name()).await {
+            Ok((job, lock, first)) => {
+                ids.push(job.id);
+                locks.push(lock);
+                events.extend(first);
+            }
+            Err(error) => {
+                give_up(session, &ids, locks, &error).await;
+                return Err(error);
+            }
+        }
     }
-    session.run(&ids, events, locks).await
+    session.run(&ids, events, locks, &mut interrupt).await
+}
+
+/// Ends the jobs that were begun before one that could not: the command does all or nothing.
+async fn give_up(session: &Session, begun: &[JobId], locks: Vec<JobLock>, why: &Error) {
+    let mut events = Vec::new();
+    for job in begun {
+        // A job that cannot be ended now stays unfinished, and the next command takes it on.
+        events.extend(session.engine.stop(*job, JobState::Failed, &why.one_line()).await);
+    }
+    session.handle(events, locks).await;
 }
 
 fn document(job: &Job) -> Result<Value> {

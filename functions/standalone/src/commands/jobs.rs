@@ -41,28 +41,30 @@ async fn list(session: &Session) -> Result<ExitCode> {
     }
     let row = |job: &Job| {
         let what = &job.request.what;
+        let started = started(job).map(|time| time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()).unwrap_or_default();
         let reason = job.newest.reason.clone().unwrap_or_default();
-        vec![job.id.to_string(), what.as_str().to_owned(), what.item().to_string(), job.state().to_string(), started(job), reason]
+        vec![job.id.to_string(), what.as_str().to_owned(), what.item().to_string(), job.state().to_string(), started, reason]
     };
     output::table(&["JOB", "OPERATION", "MACHINE", "STATE", "STARTED", "REASON"], jobs.iter().map(row).collect());
     Ok(ExitCode::SUCCESS)
 }
 
-fn started(job: &Job) -> String {
-    let time = i64::try_from(job.id.timestamp_ms()).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
-    time.map(|time| time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()).unwrap_or_default()
+fn started(job: &Job) -> Option<jiff::Timestamp> {
+    i64::try_from(job.id.timestamp_ms()).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok())
 }
 
 fn summary(job: &Job) -> Value {
     let ended = job.state().is_end().then_some(job.newest.at);
+    // Both in milliseconds with all digits, so that they also compare as text.
+    let shown = |time: jiff::Timestamp| format!("{time:.3}");
     json!({
         "id": job.id,
         "operation": job.request.what.as_str(),
         "item": job.request.what.item(),
         "state": job.state(),
         "host": job.request.host,
-        "started": started(job),
-        "ended": ended,
+        "started": started(job).map(shown),
+        "ended": ended.map(shown),
         "reason": job.newest.reason,
         "tries": job.newest.tries,
     })
@@ -134,12 +136,13 @@ async fn show_end(session: &Session, job: &Job, code: ExitCode) -> Result<ExitCo
 async fn cancel(session: &Session, id: JobId) -> Result<ExitCode> {
     let event = session.engine.stop(id, JobState::Cancelled, "cancelled by the operator").await?;
     let host = session.engine.job(id).await?.request.host;
-    if host == host_name()
-        && let Some(lock) = JobLock::try_acquire(id)?
-    {
-        session.handle(vec![event], vec![lock]).await;
-    }
     for _ in 0..CANCEL_LOOKS {
+        // The process that works on it gives back what it holds; if none does, or it ends without, this one does.
+        if host == host_name()
+            && let Some(lock) = JobLock::try_acquire(id)?
+        {
+            session.handle(vec![event.clone()], vec![lock]).await;
+        }
         let job = session.engine.job(id).await?;
         if job.state().is_end() {
             return show(session, &job).await;

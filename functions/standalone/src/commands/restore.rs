@@ -7,7 +7,7 @@ use serde_json::json;
 use stillpoint_format::Manifest;
 use stillpoint_jobs::{Job, Operation};
 use stillpoint_model::{
-    DiskName, Error, ItemName, Result,
+    DiskName, Error, ItemName, JobId, Result,
     geometry::{CHUNK_BYTES, page_range},
 };
 use stillpoint_ports::TargetDisk;
@@ -15,7 +15,7 @@ use stillpoint_runtime::{begin_restore, host_name};
 use stillpoint_vault::Point;
 
 use super::{duration_ms, exit_code, outcome_of};
-use crate::{disks, output, session::Session, when};
+use crate::{disks, interrupt::Interrupt, output, session::Session, when};
 
 /// What the operator asked for.
 pub struct Wanted {
@@ -48,17 +48,16 @@ pub async fn run(session: &Session, wanted: Wanted) -> Result<ExitCode> {
     Ok(exit_code(&[outcome]))
 }
 
-/// A folder that goes again when the restore into it fails.
-struct Folder(Option<PathBuf>);
+/// Folders made for a restore, the innermost first; they go again when it fails.
+struct Folder(Vec<PathBuf>);
 
 impl Folder {
     fn make(path: &Path) -> Result<Self> {
-        if path.is_dir() {
-            return Ok(Self(None));
-        }
+        let missing = path.ancestors().take_while(|folder| !folder.as_os_str().is_empty() && !folder.exists());
+        let made = Self(missing.map(Path::to_path_buf).collect());
         std::fs::create_dir_all(path)
             .map_err(|error| Error::from(error).context(format!("cannot make folder {}", path.display())))?;
-        Ok(Self(Some(path.to_path_buf())))
+        Ok(made)
     }
 }
 
@@ -74,11 +73,14 @@ pub async fn restore(session: &Session, wanted: Wanted) -> Result<Job> {
     let point = when::resolve(&session.vault, &wanted.name, &wanted.point).await?;
     let manifest = session.vault.manifest(&point).await?;
     let disks = targets(&point, &manifest, &wanted)?;
-    session.take_on_unfinished().await?;
+    let mut interrupt = Interrupt::listen()?;
+    session.take_on_unfinished(&mut interrupt).await?;
     let _folder = wanted.to.as_deref().map(Folder::make).transpose()?;
+    // What can be refused is refused before there is a job; any id serves, because none is written anywhere.
+    session.target.check(JobId::new(session.vault.ulid()), &disks).await?;
     let what = Operation::Restore { item: wanted.name, point: point.id, disks };
     let (job, lock, events) = begin_restore(&session.engine, what, &host_name()).await?;
-    let ended = session.run(&[job.id], events, vec![lock]).await?.pop();
+    let ended = session.run(&[job.id], events, vec![lock], &mut interrupt).await?.pop();
     ended.ok_or_else(|| Error::internal("a job has no result"))
 }
 

@@ -178,7 +178,7 @@ async fn check(session: &Session) -> Result<ExitCode> {
         for unknown in &report.unknown {
             output::line(&format!("unknown object {unknown}"));
         }
-        output::line(&format!("{} points need {} packs", report.points, report.objects));
+        output::line(&format!("{} points need {} objects", report.points, report.objects));
     }
     match report.findings.len() {
         0 => Ok(ExitCode::SUCCESS),
