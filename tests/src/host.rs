@@ -155,10 +155,10 @@ impl Host {
         created
     }
 
-    /// Describes a machine anew: these disks, no others.
+    /// Describes a machine, or describes it anew: these disks, no others.
     pub fn add(&self, name: &str, disks: &[(&str, &Path)]) {
         let disks: Vec<String> = disks.iter().map(|(disk, path)| format!("{disk}={}", path.display())).collect();
-        let mut args = vec!["machine", "add", name, "--platform", "image"];
+        let mut args = vec!["machine", "add", name, "--platform", "image", "--replace"];
         args.extend(disks.iter().flat_map(|disk| ["--disk", disk.as_str()]));
         self.run(&args).ok();
     }

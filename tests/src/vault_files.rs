@@ -77,12 +77,6 @@ pub fn is_marker(name: &str) -> bool {
     name.starts_with("jobs/") && name.contains("/done/")
 }
 
-/// A marker of a group of segments.
-#[must_use]
-pub fn is_group_marker(name: &str) -> bool {
-    name.starts_with("jobs/") && name.contains("/groups/")
-}
-
 /// The record that decides how a job ends.
 #[must_use]
 pub fn is_decision(name: &str) -> bool {

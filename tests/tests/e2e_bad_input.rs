@@ -87,6 +87,31 @@ fn disk_arguments_that_say_nothing() {
 }
 
 #[test]
+fn a_machine_is_changed_only_when_told() {
+    let (lab, host) = lab_with_a_backup();
+    let other = lab.path("other.raw");
+    disk::full(&other, MIB, 44);
+    let disk = format!("os={}", other.display());
+    let line = refused(&host, &["machine", "add", "web-01", "--platform", "image", "--disk", &disk]);
+    assert!(line.contains("--replace"), "it says what to do: {line}");
+    host.add("web-01", &[("os", &other)]);
+    host.backup("web-01");
+    host.restores("web-01", "latest", &lab.path("restored"), &[("os", &other)]);
+}
+
+#[test]
+fn several_backups_of_which_one_cannot_begin() {
+    let (lab, host) = lab_with_a_backup();
+    let path = lab.path("other.raw");
+    disk::full(&path, MIB, 45);
+    host.add("web-02", &[("os", &path)]);
+    fs::remove_file(&path).expect("the disk can be removed");
+    refused(&host, &["backup", "web-01", "web-02"]);
+    refused(&host, &["backup", "web-01", "web-01"]);
+    assert_eq!(host.points("web-01").len(), 1, "all or nothing");
+}
+
+#[test]
 fn names_that_are_none() {
     let (lab, host) = lab_with_a_backup();
     let disk = format!("os={}", lab.arg("disk.raw"));

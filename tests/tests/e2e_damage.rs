@@ -11,8 +11,7 @@ use stillpoint_tests::{
     disk::{self, MIB},
     text,
     vault_files::{
-        self, PackName, is_commit, is_decision, is_group_marker, is_ledger, is_manifest, is_marker, is_pack, is_plan, objects,
-        objects_of,
+        self, PackName, is_commit, is_decision, is_ledger, is_manifest, is_marker, is_pack, is_plan, objects, objects_of,
     },
 };
 
@@ -95,7 +94,6 @@ impl Scene {
             Victim { other: Restores, ..shared("the item", &item("hurt"), &item("whole"), Right) },
             of_backup("the plan", &is_plan, Restores),
             of_backup("a marker", &is_marker, Restores),
-            of_backup("a group's marker", &is_group_marker, Restores),
             of_backup("the decision", &is_decision, Restores),
             of_backup("the last record of the ledger", &is_ledger, Restores),
             of_backup("a pack", &is_pack, Fails),

@@ -129,6 +129,23 @@ fn a_disk_that_shrank_is_backed_up_as_it_is() {
     host.restores("web-01", "latest", &lab.path("restored"), &[("os", &path)]);
 }
 
+/// The last page of the parent has fewer chunks than the same page now, and nothing in it changed.
+#[test]
+fn a_disk_that_grew_by_a_hole_is_backed_up_as_it_is() {
+    let lab = Lab::new();
+    let host = lab.host_with_vault();
+    let path = lab.path("os.raw");
+    disk::full(&path, 33 * MIB, 38);
+    host.add("web-01", &[("os", &path)]);
+    host.backup("web-01");
+    for (size, folder) in [(40 * MIB, "one"), (100 * MIB + 512, "two")] {
+        disk::grow(&path, size);
+        let report = host.backup("web-01");
+        assert_eq!(number(&report, "/changed_bytes"), 0, "a hole is no change: {report}");
+        host.restores("web-01", "latest", &lab.path(folder), &[("os", &path)]);
+    }
+}
+
 /// A sparse disk of `size` with 16 MiB of data spread over it, backed up; returns the report.
 fn backed_up_sparse(lab: &Lab, host: &Host, name: &str, size: u64, seed: u64) -> Value {
     let path = lab.path(&format!("{name}.raw"));

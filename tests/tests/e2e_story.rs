@@ -205,7 +205,7 @@ fn the_vault_describes_and_checks_itself() {
     let info = host.json(&["vault", "info"]);
     assert_eq!(text(&info, "/vault"), text(&created, "/vault"));
     assert_eq!(text(&info, "/url"), host.url());
-    assert!(info.get("format_version").is_some() && info.get("created").is_some() && info.get("items").is_some(), "{info}");
+    assert!(info.get("format_version").is_some() && info.get("created").is_some() && info.get("machines").is_some(), "{info}");
     let kinds: Vec<&str> = info["key_slots"].as_array().into_iter().flatten().map(|slot| text(slot, "/kind")).collect();
     assert!(kinds.len() >= 2 && kinds[0] != kinds[1], "two ways to open it: {info}");
 
