@@ -42,6 +42,7 @@ impl Store {
         if scheme == ObjectStoreScheme::Local {
             return Self::open_directory(url, &parsed, access);
         }
+        install_tls_provider();
         let inner: Arc<dyn ObjectStore> = match scheme {
             ObjectStoreScheme::Memory => Arc::new(object_store::memory::InMemory::new()),
             ObjectStoreScheme::AmazonS3 => Arc::new(
@@ -85,8 +86,8 @@ impl Store {
     }
 }
 
-/// Makes rustls usable by the stores' HTTP clients; harmless when repeated.
-pub(crate) fn install_tls_provider() {
+/// Makes rustls usable by the stores' HTTP clients, which need it when they are built; harmless when repeated.
+fn install_tls_provider() {
     // An error means that a provider is installed already, which is what we want.
     drop(rustls::crypto::ring::default_provider().install_default());
 }

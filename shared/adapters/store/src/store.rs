@@ -5,7 +5,7 @@ use futures_util::TryStreamExt;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, path::Path};
 use stillpoint_model::{Error, Requests, Result};
 
-use crate::{Meter, failure::classify, open::install_tls_provider};
+use crate::{Meter, failure::classify};
 
 /// Entries that one LIST request returns in S3, Azure and Google Cloud Storage.
 const LIST_PAGE_ENTRIES: usize = 1000;
@@ -46,7 +46,6 @@ impl fmt::Debug for Store {
 impl Store {
     /// A store over `inner`, whose objects all lie under `prefix`; `url` is how messages call it.
     pub fn new(inner: Arc<dyn ObjectStore>, prefix: Path, url: &str) -> Self {
-        install_tls_provider();
         Self { inner, prefix, url: url.into(), meter: Arc::default() }
     }
 
