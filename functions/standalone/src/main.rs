@@ -8,6 +8,7 @@ mod args;
 mod commands;
 mod disks;
 mod failure;
+mod folders;
 mod interrupt;
 mod keyfile;
 mod output;

@@ -16,12 +16,18 @@ pub fn line(line: &str) {
     text(&format!("{line}\n"));
 }
 
-/// Prints one JSON document.
+/// Prints text that must not get lost.
+pub fn document(text: &str) -> Result<()> {
+    let mut stdout = std::io::stdout();
+    let written = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+    written.map_err(|error| Error::from(error).context("cannot write to stdout"))
+}
+
+/// Prints one JSON document: the result that a script waits for.
 pub fn json<T: Serialize>(document: &T) -> Result<()> {
     let document =
         serde_json::to_string_pretty(document).map_err(|error| Error::internal("cannot write JSON").with_source(error))?;
-    line(&document);
-    Ok(())
+    self::document(&format!("{document}\n"))
 }
 
 /// One line on stderr.

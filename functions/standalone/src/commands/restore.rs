@@ -15,7 +15,7 @@ use stillpoint_runtime::{begin_restore, host_name};
 use stillpoint_vault::Point;
 
 use super::{duration_ms, exit_code, outcome_of};
-use crate::{disks, interrupt::Interrupt, output, session::Session, when};
+use crate::{disks, folders::Folders, interrupt::Interrupt, output, session::Session, when};
 
 /// What the operator asked for.
 pub struct Wanted {
@@ -48,24 +48,12 @@ pub async fn run(session: &Session, wanted: Wanted) -> Result<ExitCode> {
     Ok(exit_code(&[outcome]))
 }
 
-/// Folders made for a restore, the innermost first; they go again when it fails.
-struct Folder(Vec<PathBuf>);
-
-impl Folder {
-    fn make(path: &Path) -> Result<Self> {
-        let missing = path.ancestors().take_while(|folder| !folder.as_os_str().is_empty() && !folder.exists());
-        let made = Self(missing.map(Path::to_path_buf).collect());
-        std::fs::create_dir_all(path)
-            .map_err(|error| Error::from(error).context(format!("cannot make folder {}", path.display())))?;
-        Ok(made)
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        // Fails when something was restored into it.
-        self.0.iter().for_each(|path| drop(std::fs::remove_dir(path)));
-    }
+/// Makes the folder to restore to.
+fn make_folder(path: &Path) -> Result<Folders> {
+    let missing = Folders::missing(path);
+    std::fs::create_dir_all(path)
+        .map_err(|error| Error::from(error).context(format!("cannot make folder {}", path.display())))?;
+    Ok(missing)
 }
 
 /// Restores and returns the ended job.
@@ -75,7 +63,7 @@ pub async fn restore(session: &Session, wanted: Wanted) -> Result<Job> {
     let disks = targets(&point, &manifest, &wanted)?;
     let mut interrupt = Interrupt::listen()?;
     session.take_on_unfinished(&mut interrupt).await?;
-    let _folder = wanted.to.as_deref().map(Folder::make).transpose()?;
+    let _made = wanted.to.as_deref().map(make_folder).transpose()?;
     // What can be refused is refused before there is a job; any id serves, because none is written anywhere.
     session.target.check(JobId::new(session.vault.ulid()), &disks).await?;
     let what = Operation::Restore { item: wanted.name, point: point.id, disks };

@@ -11,6 +11,7 @@ use stillpoint_vault::{Draft, SlotSummary, Vault};
 
 use crate::{
     args::{Global, Vault as Command},
+    folders::Folders,
     keyfile, output,
     session::{Session, key_path, system, vault_url},
 };
@@ -19,7 +20,13 @@ pub async fn run(global: Global, command: Command) -> Result<ExitCode> {
     match command {
         Command::Create { recovery_key_file } => {
             let created = create(&global, recovery_key_file.as_deref()).await?;
-            created.print(global.json)?;
+            created.print(global.json).map_err(|error| match &created.recovery_key {
+                // Nobody has seen the key, and nothing can show it again.
+                Some(_) => {
+                    error.context("the vault was made, but its recovery key was not shown: delete the vault and make it again")
+                }
+                None => error,
+            })?;
         }
         Command::Info => info(&Session::open(global).await?).await?,
         Command::Check => return check(&Session::open(global).await?).await,
@@ -45,46 +52,27 @@ impl Created {
         if json {
             return output::json(self);
         }
-        output::line(&format!(
-            "vault         {}\nat            {}\nkey file      {}",
+        let recovery = match (&self.recovery_key, &self.recovery_key_file) {
+            (Some(key), _) => format!(
+                "recovery key  {key}\n\nWrite the recovery key down and keep it away from this machine: it is shown this once. Who loses\nit and the key file loses the vault.\n"
+            ),
+            (None, Some(file)) => format!("recovery key  in {}; keep it away from this machine\n", file.display()),
+            (None, None) => String::new(),
+        };
+        output::document(&format!(
+            "vault         {}\nat            {}\nkey file      {}\n{recovery}",
             self.vault,
             self.url,
             self.key_file.display()
-        ));
-        match (&self.recovery_key, &self.recovery_key_file) {
-            (Some(key), _) => output::line(&format!(
-                "recovery key  {key}\n\nWrite the recovery key down and keep it away from this machine: it is shown this once. Who loses\nit and the key file loses the vault."
-            )),
-            (None, Some(file)) => output::line(&format!("recovery key  in {}; keep it away from this machine", file.display())),
-            (None, None) => {}
-        }
-        Ok(())
-    }
-}
-
-/// Removes the directory of a vault that did not come to be, if it was made for it and is empty.
-struct Directory(Option<PathBuf>);
-
-impl Directory {
-    fn of(url: &str) -> Self {
-        let path = url.strip_prefix("file://").map(PathBuf::from);
-        Self(path.filter(|path| !path.exists()))
-    }
-}
-
-impl Drop for Directory {
-    fn drop(&mut self) {
-        if let Some(path) = &self.0 {
-            // Fails when it holds something, which then is not ours to remove.
-            drop(std::fs::remove_dir(path));
-        }
+        ))
     }
 }
 
 /// Makes a vault, its key file and its recovery key. Nothing is left when that fails.
 pub async fn create(global: &Global, recovery_key_file: Option<&Path>) -> Result<Created> {
     let url = vault_url(global)?;
-    let mut directory = Directory::of(&url);
+    let directory = url::Url::parse(&url).ok().and_then(|url| url.to_file_path().ok());
+    let _made = directory.as_deref().map(Folders::missing);
     let (clock, random) = system();
     let draft = Draft::prepare(Store::open(&url, Access::Create)?, clock, random).await?;
     let id = draft.identity.id;
@@ -97,7 +85,6 @@ pub async fn create(global: &Global, recovery_key_file: Option<&Path>) -> Result
     }
     draft.commit().await?;
     written.keep();
-    directory.0 = None;
     let recovery_key = recovery_key_file.is_none().then(|| recovery_key(&recovery));
     Ok(Created { vault: id, url, key_file, recovery_key_file: recovery_key_file.map(Path::to_path_buf), recovery_key })
 }
