@@ -91,6 +91,13 @@ impl Host {
         Self { lead: lead.iter().map(OsString::from).collect(), ..self.clone() }
     }
 
+    /// The same host, whose commands print to a full disk.
+    #[must_use]
+    pub fn printing_to_a_full_disk(&self) -> Self {
+        let lead = ["sh", "-c", r#"exec "$@" >/dev/full"#, "sh"];
+        Self { lead: lead.iter().map(OsString::from).collect(), ..self.clone() }
+    }
+
     /// The vault's folder.
     #[must_use]
     pub fn vault(&self) -> &Path {

@@ -207,6 +207,27 @@ fn vaults_that_are_none() {
 }
 
 #[test]
+fn clouds_that_do_not_answer() {
+    let (_lab, host) = lab_with_a_backup();
+    let keys = [("AWS_ACCESS_KEY_ID", "id"), ("AWS_SECRET_ACCESS_KEY", "secret"), ("AWS_ALLOW_HTTP", "true")];
+    let s3 = keys.iter().fold(host.set("AWS_ENDPOINT", "http://127.0.0.1:1"), |host, (name, value)| host.set(name, value));
+    s3.fails(&["--vault", "s3://bucket/prefix", "points", "web-01"]);
+    s3.fails(&["--vault", "s3://bucket/prefix", "vault", "create"]);
+    s3.set("AWS_ENDPOINT", "https://127.0.0.1:1").fails(&["--vault", "s3://bucket/prefix", "points", "web-01"]);
+    host.fails(&["--vault", "az://container/prefix", "points", "web-01"]);
+}
+
+#[test]
+fn results_that_cannot_be_printed() {
+    let (lab, host) = lab_with_a_backup();
+    let full = host.printing_to_a_full_disk();
+    full.fails(&["points", "web-01"]);
+    full.fails(&["read", "web-01", "--disk", "os", "--offset", "0", "--length", "4096"]);
+    let line = full.at_vault(&lab.path("second")).fails(&["vault", "create"]);
+    assert!(line.contains("recovery key"), "it says that nobody has seen the key: {line}");
+}
+
+#[test]
 fn a_vault_of_a_newer_format() {
     let (_lab, host) = lab_with_a_backup();
     let path = host.vault().join("vault.json");
@@ -238,6 +259,8 @@ fn a_recovery_key_does_not_overwrite_a_file() {
     assert_eq!(fs::read(lab.path("letter")).expect("the letter is there"), b"dear");
     assert!(!lab.path("vault/vault.json").exists(), "no vault whose recovery key nobody has");
     host.fails(&["vault", "create", "--recovery-key-file", &lab.arg("no/such/folder/key")]);
+    host.at_vault(&lab.path("a/folder/vault")).fails(&["vault", "create", "--recovery-key-file", &lab.arg("letter")]);
+    assert!(!lab.path("no").exists() && !lab.path("a").exists(), "no folder is left behind");
     assert!(!lab.path("vault/vault.json").exists(), "no vault whose recovery key nobody has");
     host.create();
 }

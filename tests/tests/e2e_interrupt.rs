@@ -8,7 +8,7 @@ use stillpoint_tests::{
     Host, Lab, Running,
     disk::{self, MIB},
     text,
-    vault_files::{PackName, is_commit, is_manifest, is_marker, is_pack, is_plan, objects, objects_of, says},
+    vault_files::{PackName, is_commit, is_ledger, is_manifest, is_marker, is_pack, is_plan, objects, objects_of, says},
 };
 
 /// A moment of a job: that many more objects of one kind than there were before.
@@ -291,6 +291,57 @@ fn ctrl_c_gives_a_restore_up_and_leaves_nothing_in_the_target() {
             met && stopped
         });
     }
+}
+
+/// Kills a backup of `big` when it has stored its first pack; returns its job.
+fn dead_backup(host: &Host) -> String {
+    let before = objects(host.vault());
+    let mut running = host.spawn(&["--json", "backup", "big"]);
+    assert!(BEGINNING[2].comes(&mut running, host.vault(), &before), "it still runs when its first pack is stored");
+    let done = running.kill();
+    assert_eq!(done.signal, Some(9), "{done}");
+    newest(host, "backup").expect("the job was accepted before it was killed")
+}
+
+#[test]
+fn ctrl_c_while_an_older_job_is_taken_on_ends_the_command_too() {
+    let lab = Lab::new();
+    let disks = Disks::new(&lab);
+    until_met("the older job is taken on", |attempt| {
+        let host = disks.vault(&lab, attempt);
+        let job = dead_backup(&host);
+        let before = objects(host.vault());
+        let mut running = host.spawn(&["--json", "backup", "small"]);
+        let met = moment("the job is taken on", is_ledger, 1).comes(&mut running, host.vault(), &before);
+        let done = running.interrupt();
+        if !met || matches!(done.code, Some(0 | 3)) {
+            return false;
+        }
+        done.error();
+        assert_eq!(done.code, Some(1), "{done}");
+        let state = state_of(&host, "backup", &job);
+        if state != "cancelled" {
+            return false;
+        }
+        assert!(host.jobs("backup", "small").is_empty() && host.points("small").is_empty(), "the command itself did not begin");
+        host.backup("big");
+        host.restores("big", "latest", &lab.path("restored"), &disks.named());
+        true
+    });
+}
+
+#[test]
+fn a_job_whose_process_died_can_be_cancelled() {
+    let lab = Lab::new();
+    let disks = Disks::new(&lab);
+    let host = disks.vault(&lab, 0);
+    let job = dead_backup(&host);
+    host.run(&["jobs", "cancel", &job]).ok();
+    assert_eq!(state_of(&host, "backup", &job), "cancelled");
+    host.fails(&["jobs", "cancel", &job]);
+    host.backup("small");
+    assert_eq!(state_of(&host, "backup", &job), "cancelled", "nobody takes it on");
+    assert!(host.points("big").is_empty());
 }
 
 #[test]

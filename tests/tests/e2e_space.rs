@@ -49,6 +49,8 @@ fn a_full_target_is_seen_before_the_first_byte() {
     inside.fails(&["restore", "web-01", "--to", &lab.arg("small/restored")]);
     let target = space.from_outside(&lab.path("small/restored"));
     assert!(disk::names(&target).is_empty(), "nothing is left in the target: {:?}", disk::names(&target));
+    inside.fails(&["restore", "web-01", "--to", &lab.arg("small/a/deep/folder")]);
+    assert!(disk::names(&space.from_outside(&lab.path("small"))).is_empty(), "no folder is left either");
     let one = format!("os={}", lab.arg("small/os.img"));
     inside.fails(&["restore", "web-01", "--disk", &one]);
     assert_eq!(disk::names(&space.from_outside(&lab.path("small"))).iter().filter(|name| name.contains("os.img")).count(), 0);
