@@ -8,6 +8,9 @@ use stillpoint_ports::Target;
 
 use crate::plan::{RestorePlan, Written};
 
+/// Processes that try to remove what a stopped job wrote before it ends without.
+const TRIES_MAX: u32 = 5;
+
 /// Makes the restored disks visible and completes the job.
 pub struct Finish {
     engine: Engine,
@@ -95,8 +98,13 @@ impl Handler for Discard {
         let Some(Decision::Stop { state, mut reason, .. }) = self.engine.decision(job.id).await? else {
             return Ok(Effects::none());
         };
-        if let Err(error) = self.target.discard(job.id, disks).await {
-            reason = format!("{reason}; and what was written could not be removed: {}", error.one_line());
+        match self.target.discard(job.id, disks).await {
+            Ok(()) => {}
+            // Half a disk that nobody removes fills the target: the job is not over yet. It must end some day, though.
+            Err(error) if error.kind() == ErrorKind::Unavailable && job.newest.tries < TRIES_MAX => return Err(error),
+            Err(error) => {
+                reason = format!("{reason}; and what was written could not be removed: {}", error.one_line());
+            }
         }
         self.engine.end(&job, state, &reason).await?;
         Ok(Effects::none())

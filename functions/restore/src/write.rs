@@ -11,7 +11,7 @@ use stillpoint_model::{
     geometry::{CHUNK_BYTES, PAGE_BYTES, page_range},
 };
 use stillpoint_ports::{Cpu, DiskWriter, Progress, Target, execute};
-use stillpoint_vault::{ChunkRead, Vault};
+use stillpoint_vault::{ChunkRead, FramePool, Vault};
 use tokio::sync::Mutex;
 
 use crate::plan::{RestorePlan, Written};
@@ -33,6 +33,7 @@ pub struct Write {
     target: Arc<dyn Target>,
     cpu: Arc<dyn Cpu>,
     progress: Arc<dyn Progress>,
+    frames: Arc<FramePool>,
     newest: Mutex<Option<(JobId, Arc<Source>)>>,
 }
 
@@ -40,7 +41,7 @@ impl Write {
     /// The handler over its ports.
     #[must_use]
     pub fn new(engine: Engine, target: Arc<dyn Target>, cpu: Arc<dyn Cpu>, progress: Arc<dyn Progress>) -> Self {
-        Self { engine, target, cpu, progress, newest: Mutex::default() }
+        Self { engine, target, cpu, progress, frames: Arc::default(), newest: Mutex::default() }
     }
 
     async fn source(&self, engine: &Engine, job: JobId) -> Result<Arc<Source>> {
@@ -119,7 +120,8 @@ impl Write {
     async fn fetch(&self, vault: &Vault, read: ChunkRead) -> Result<Vec<(usize, Bytes)>> {
         let sealed = vault.sealed(&read).await?;
         let keys = Arc::clone(vault.keys());
-        execute(&*self.cpu, move || read.decode(&keys, &sealed)).await?
+        let pool = Arc::clone(&self.frames);
+        execute(&*self.cpu, move || read.decode(&keys, &sealed, &pool)).await?
     }
 }
 

@@ -1,10 +1,11 @@
-use std::{fmt, sync::Arc};
+use std::{cell::RefCell, fmt, sync::Arc};
 
 use bytes::Bytes;
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 
 use crate::{
-    Error, KeyId, Keys, Result, compress, decompress,
+    Error, KeyId, Keys, Result, compress,
+    frame::decompress_into,
     keys::hkdf_sha256,
     limits,
     wire::{Reader, Writer},
@@ -65,6 +66,11 @@ impl FrameKind {
     }
 }
 
+thread_local! {
+    // A thread opens one frame at a time, in place, and must leave the caller's bytes alone.
+    static SEALED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
 /// Seals and opens the frames of one pack with AES-256-GCM: key = HKDF-SHA-256 of the vault's pack key (salt = the pack's
 /// salt, info = `stillpoint v1 frames ` and the pack's name: two packs never share a key, even if randomness repeats itself),
 /// nonce = frame number (32 bits, little-endian) and eight zeros, associated data =
@@ -108,12 +114,25 @@ impl PackKey {
     /// [`Error::Authentication`] when it is damaged, of another kind, number, pack, vault or key; [`Error::Limit`];
     /// [`Error::Malformed`].
     pub fn open(&self, kind: FrameKind, number: u32, sealed: &[u8], plain_max: usize) -> Result<Vec<u8>> {
-        let mut buffer = sealed.to_vec();
-        let container = self
-            .key
-            .open_in_place(Self::nonce(number), self.associated(kind, number), &mut buffer)
-            .map_err(|_| Error::Authentication(kind.structure()))?;
-        decompress(kind.structure(), container, plain_max)
+        let mut plain = Vec::new();
+        self.open_into(kind, number, sealed, plain_max, &mut plain)?;
+        Ok(plain)
+    }
+
+    /// As [`PackKey::open`], into a buffer that is used again; what it holds after an error has no meaning.
+    ///
+    /// # Errors
+    /// As [`PackKey::open`].
+    pub fn open_into(&self, kind: FrameKind, number: u32, sealed: &[u8], plain_max: usize, plain: &mut Vec<u8>) -> Result<()> {
+        SEALED.with_borrow_mut(|buffer| {
+            buffer.clear();
+            buffer.extend_from_slice(sealed);
+            let container = self
+                .key
+                .open_in_place(Self::nonce(number), self.associated(kind, number), buffer)
+                .map_err(|_| Error::Authentication(kind.structure()))?;
+            decompress_into(kind.structure(), container, plain_max, plain)
+        })
     }
 }
 

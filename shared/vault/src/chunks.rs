@@ -1,6 +1,10 @@
 //! From a map page to the bytes of its chunks: frames are read in runs, each frame once per page.
 
-use std::{collections::BTreeMap, ops::Range};
+use std::{
+    collections::BTreeMap,
+    ops::Range,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use bytes::Bytes;
 use stillpoint_format::{ChunkId, FrameKind, Keys, MapPage, PackKey, PackRef, limits};
@@ -9,13 +13,51 @@ use stillpoint_model::{Error, Result, geometry::CHUNK_BYTES};
 use crate::Vault;
 
 /// Sealed bytes read with one request.
-const READ_BYTES_MAX: u64 = 8 * 1024 * 1024;
+const READ_BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// Sealed bytes between two frames that are cheaper to read over than to ask twice for.
 const GAP_BYTES_MAX: u64 = 256 * 1024;
 
+/// Frame buffers kept for the next frame.
+const FRAMES_KEPT: usize = 32;
+
+/// Buffers of opened frames that are used again, since fresh memory costs a page fault per 4 KiB.
+#[derive(Default)]
+pub struct FramePool(Mutex<Vec<Vec<u8>>>);
+
+impl FramePool {
+    fn take(&self) -> Vec<u8> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
+    }
+
+    fn give_back(&self, frame: Vec<u8>) {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.len() < FRAMES_KEPT {
+            kept.push(frame);
+        }
+    }
+}
+
+/// An opened frame; returns to its pool with the last slice of it.
+struct Pooled {
+    frame: Vec<u8>,
+    pool: Arc<FramePool>,
+}
+
+impl AsRef<[u8]> for Pooled {
+    fn as_ref(&self) -> &[u8] {
+        &self.frame
+    }
+}
+
+impl Drop for Pooled {
+    fn drop(&mut self) {
+        self.pool.give_back(std::mem::take(&mut self.frame));
+    }
+}
+
 /// Chunks to be taken from one frame.
 #[derive(Debug, Clone)]
-pub struct FrameRead {
+struct FrameRead {
     number: u32,
     offset: u32,
     sealed_bytes: u32,
@@ -71,7 +113,7 @@ impl ChunkRead {
     ///
     /// # Errors
     /// `corrupt`, before any byte is given out: a frame that does not authenticate, a chunk that is not what its id says.
-    pub fn decode(&self, keys: &Keys, sealed: &[u8]) -> Result<Vec<(usize, Bytes)>> {
+    pub fn decode(&self, keys: &Keys, sealed: &[u8], pool: &Arc<FramePool>) -> Result<Vec<(usize, Bytes)>> {
         let key = PackKey::new(keys, &self.pack);
         let mut chunks = Vec::new();
         for frame in &self.frames {
@@ -80,10 +122,10 @@ impl ChunkRead {
                 .get(start..start + frame.sealed_bytes as usize)
                 .ok_or_else(|| Error::corrupt(format!("{} is cut short", self.pack.name)))?;
             let plain_max = usize::from(frame.chunks) * CHUNK_BYTES as usize;
-            let plain = key
-                .open(FrameKind::Chunks, frame.number, sealed, plain_max.min(limits::FRAME_BYTES_MAX))
+            let mut opened = Pooled { frame: pool.take(), pool: Arc::clone(pool) };
+            key.open_into(FrameKind::Chunks, frame.number, sealed, plain_max.min(limits::FRAME_BYTES_MAX), &mut opened.frame)
                 .map_err(|error| Error::from(error).context(&self.pack.name))?;
-            frame.take(keys, plain.into(), &mut chunks).map_err(|error| error.context(&self.pack.name))?;
+            frame.take(keys, Bytes::from_owner(opened), &mut chunks).map_err(|error| error.context(&self.pack.name))?;
         }
         Ok(chunks)
     }

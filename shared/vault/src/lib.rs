@@ -19,7 +19,7 @@ mod point;
 mod record;
 
 pub use audit::{Finding, Report};
-pub use chunks::{ChunkRead, FrameRead};
+pub use chunks::{ChunkRead, FramePool};
 pub use item::Item;
 pub use layout::{GROUP_SEGMENTS, Name, SEQ_MAX};
 pub use open::{Draft, Identity, SlotSummary, Vault};

@@ -57,7 +57,8 @@ async fn window(session: &Session, packs: &[stillpoint_format::PackUse], map: &D
     for read in ChunkRead::plan(&page, wanted) {
         let sealed = session.vault.sealed(&read).await?;
         let keys = Arc::clone(session.vault.keys());
-        for (index, bytes) in execute(&*session.cpu, move || read.decode(&keys, &sealed)).await?? {
+        let pool = Arc::default();
+        for (index, bytes) in execute(&*session.cpu, move || read.decode(&keys, &sealed, &pool)).await?? {
             let at = start + index as u64 * CHUNK_BYTES;
             let (first, last) = (at.max(from), (at + bytes.len() as u64).min(to));
             if first < last {

@@ -1,0 +1,264 @@
+use std::{
+    collections::BTreeMap,
+    fmt,
+    future::{Future, pending},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::{StreamExt, TryStreamExt, future::Either, pin_mut, stream, stream::BoxStream};
+use object_store::{
+    CopyOptions, Error, GetOptions, GetResult, GetResultPayload, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
+    ObjectStoreExt, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result, path::Path,
+};
+use tokio::sync::Notify;
+
+use crate::{Content, TestRandom, turns::turns};
+
+/// Most turns that a call takes before it reaches the store.
+const TURNS_MAX: u64 = 3;
+
+/// What happens to one call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// The process dies before the call reaches the store.
+    KillBefore,
+    /// The process dies when the call has had its effect.
+    KillAfter,
+    /// The call fails and has had no effect.
+    ErrorBefore,
+    /// The call fails although it had its effect: the answer was lost.
+    ErrorAfter,
+    /// A create had its effect, and the client, who repeated it, is told that the name is taken.
+    MetItself,
+    /// A read gives half of its bytes.
+    ShortRead,
+    /// A read gives one wrong bit.
+    FlippedRead,
+}
+
+/// A kind of call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum CallKind {
+    /// An object is written.
+    Put,
+    /// An object or a range is read.
+    Get,
+    /// An object is looked up.
+    Head,
+    /// Names are listed.
+    List,
+    /// An object is deleted.
+    Delete,
+}
+
+/// One call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Call {
+    /// Its kind.
+    pub kind: CallKind,
+    /// The object, or the folder that is listed.
+    pub name: String,
+}
+
+#[derive(Default)]
+struct Script {
+    calls: Vec<Call>,
+    faults: BTreeMap<usize, Fault>,
+    dead: bool,
+}
+
+/// One process's connection to a store. Calls are numbered from 1 and can be given faults. Once the process is dead no call
+/// returns and none has an effect; a new process makes its own connection to the same [`Content`].
+#[derive(Clone)]
+pub struct FaultyStore {
+    content: Content,
+    script: Arc<Mutex<Script>>,
+    death: Arc<Notify>,
+    random: Arc<TestRandom>,
+}
+
+fn lost() -> Error {
+    Error::Generic { store: "faulty", source: "the connection was lost".into() }
+}
+
+impl FaultyStore {
+    /// A connection without faults; `seed` decides how calls that are under way at once overtake each other.
+    #[must_use]
+    pub fn new(content: Content, seed: u64) -> Self {
+        Self { content, script: Arc::default(), death: Arc::default(), random: Arc::new(TestRandom::new(seed)) }
+    }
+
+    fn script(&self) -> MutexGuard<'_, Script> {
+        self.script.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Gives call `number` a fault.
+    pub fn fault(&self, number: usize, fault: Fault) {
+        self.script().faults.insert(number, fault);
+    }
+
+    /// Forgets calls and faults; the next call is number 1.
+    pub fn reset(&self) {
+        *self.script() = Script::default();
+    }
+
+    /// The calls so far.
+    #[must_use]
+    pub fn calls(&self) -> Vec<Call> {
+        self.script().calls.clone()
+    }
+
+    /// Whether the process is dead.
+    #[must_use]
+    pub fn is_dead(&self) -> bool {
+        self.script().dead
+    }
+
+    /// Runs `work` to its end, or to the death of the process: then it is dropped and there is no value.
+    pub async fn until_death<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        let death = self.died();
+        pin_mut!(death, work);
+        match futures_util::future::select(death, work).await {
+            Either::Left(_) => None,
+            Either::Right((value, _)) => Some(value),
+        }
+    }
+
+    async fn died(&self) {
+        loop {
+            let notified = self.death.notified();
+            if self.is_dead() {
+                return;
+            }
+            notified.await;
+        }
+    }
+
+    async fn die<T>(&self) -> T {
+        self.script().dead = true;
+        self.death.notify_waiters();
+        pending().await
+    }
+
+    /// Numbers a call, lets others overtake it, and does to it what the script says.
+    async fn call<T>(&self, kind: CallKind, name: &Path, effect: impl Future<Output = Result<T>>) -> (Option<Fault>, Result<T>) {
+        let fault = {
+            let mut script = self.script();
+            script.calls.push(Call { kind, name: name.to_string() });
+            let number = script.calls.len();
+            script.faults.get(&number).copied()
+        };
+        turns(self.random.below(TURNS_MAX + 1) as u32).await;
+        if self.is_dead() {
+            return pending().await;
+        }
+        let answer = match fault {
+            Some(Fault::KillBefore) => self.die().await,
+            Some(Fault::KillAfter) => {
+                drop(effect.await);
+                self.die().await
+            }
+            Some(Fault::ErrorBefore) => Err(lost()),
+            Some(Fault::ErrorAfter) => effect.await.and(Err(lost())),
+            Some(Fault::MetItself) if kind == CallKind::Put => {
+                let taken = Error::AlreadyExists { path: name.to_string(), source: "by an earlier try".into() };
+                effect.await.and(Err(taken))
+            }
+            Some(Fault::MetItself | Fault::ShortRead | Fault::FlippedRead) | None => effect.await,
+        };
+        (fault, answer)
+    }
+}
+
+impl fmt::Debug for FaultyStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("FaultyStore")
+    }
+}
+
+impl fmt::Display for FaultyStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("FaultyStore")
+    }
+}
+
+/// The same answer with other bytes.
+async fn spoil(answer: GetResult, change: impl FnOnce(Vec<u8>) -> Vec<u8>) -> Result<GetResult> {
+    let GetResult { meta, range, attributes, extensions, payload } = answer;
+    let whole = GetResult { meta, range, attributes, extensions, payload };
+    let (meta, range, attributes, extensions) =
+        (whole.meta.clone(), whole.range.clone(), whole.attributes.clone(), whole.extensions.clone());
+    let bytes = Bytes::from(change(whole.bytes().await?.to_vec()));
+    let payload = GetResultPayload::Stream(stream::once(async move { Ok(bytes) }).boxed());
+    Ok(GetResult { meta, range, attributes, extensions, payload })
+}
+
+#[async_trait]
+impl ObjectStore for FaultyStore {
+    async fn put_opts(&self, location: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
+        let effect = self.content.0.put_opts(location, payload, options);
+        self.call(CallKind::Put, location, effect).await.1
+    }
+
+    async fn put_multipart_opts(&self, location: &Path, _: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {
+        // A vault creates every object with one conditional request.
+        Err(Error::NotSupported { source: format!("{location}: writing in parts").into() })
+    }
+
+    async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
+        let kind = if options.head { CallKind::Head } else { CallKind::Get };
+        let (fault, answer) = self.call(kind, location, self.content.0.get_opts(location, options)).await;
+        match fault {
+            Some(Fault::ShortRead) if kind == CallKind::Get => {
+                let half = |mut bytes: Vec<u8>| {
+                    bytes.truncate(bytes.len() / 2);
+                    bytes
+                };
+                spoil(answer?, half).await
+            }
+            Some(Fault::FlippedRead) if kind == CallKind::Get => {
+                let flip = |mut bytes: Vec<u8>| {
+                    let middle = bytes.len() / 2;
+                    bytes.iter_mut().skip(middle).take(1).for_each(|byte| *byte ^= 1);
+                    bytes
+                };
+                spoil(answer?, flip).await
+            }
+            _ => answer,
+        }
+    }
+
+    fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
+        let store = self.clone();
+        let delete = move |location: Result<Path>| {
+            let store = store.clone();
+            async move {
+                let location = location?;
+                store.call(CallKind::Delete, &location, store.content.0.delete(&location)).await.1?;
+                Ok(location)
+            }
+        };
+        locations.then(delete).boxed()
+    }
+
+    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
+        let (store, prefix) = (self.clone(), prefix.cloned().unwrap_or_default());
+        let listing = async move {
+            let found = async { store.content.0.list(Some(&prefix)).try_collect::<Vec<_>>().await };
+            let metas = store.call(CallKind::List, &prefix, found).await.1?;
+            Ok::<_, Error>(stream::iter(metas.into_iter().map(Ok)))
+        };
+        stream::once(listing).try_flatten().boxed()
+    }
+
+    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
+        let folder = prefix.cloned().unwrap_or_default();
+        self.call(CallKind::List, &folder, self.content.0.list_with_delimiter(prefix)).await.1
+    }
+
+    async fn copy_opts(&self, from: &Path, _: &Path, _: CopyOptions) -> Result<()> {
+        Err(Error::NotSupported { source: format!("{from}: copying").into() })
+    }
+}

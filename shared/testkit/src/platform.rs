@@ -1,0 +1,142 @@
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use stillpoint_model::{Consistency, DiskName, Error, JobId, Result, geometry::SECTOR_BYTES};
+use stillpoint_ports::{Baseline, Clock, DiskReader, DiskSnapshot, DiskSource, Platform, Snapshot, SnapshotRequest};
+
+use crate::{Disk, TestClock};
+
+/// The disks of one snapshot, as they were.
+type Taken = Vec<(DiskName, Disk)>;
+
+#[derive(Debug, Clone, Default)]
+struct State {
+    disks: BTreeMap<String, Disk>,
+    held: BTreeMap<JobId, BTreeMap<String, Disk>>,
+    taken: BTreeMap<JobId, (Timestamp, Taken)>,
+}
+
+/// A hypervisor whose disks lie in memory. It outlives the processes that use it, remembers what every snapshot showed, and
+/// shows which snapshots were not given back.
+#[derive(Debug)]
+pub struct MemoryPlatform {
+    clock: Arc<TestClock>,
+    state: Mutex<State>,
+}
+
+impl MemoryPlatform {
+    /// A hypervisor without disks.
+    #[must_use]
+    pub fn new(clock: Arc<TestClock>) -> Self {
+        Self { clock, state: Mutex::default() }
+    }
+
+    /// A copy that goes its own way, by another clock.
+    #[must_use]
+    pub fn fork(&self, clock: Arc<TestClock>) -> Self {
+        Self { clock, state: Mutex::new(self.state().clone()) }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds a disk, or puts another in its place.
+    pub fn put(&self, location: &str, disk: Disk) {
+        self.state().disks.insert(location.to_owned(), disk);
+    }
+
+    /// Changes a disk while its machine runs; one that is not there is made, with no bytes.
+    pub fn change(&self, location: &str, change: impl FnOnce(&mut Disk)) {
+        change(self.state().disks.entry(location.to_owned()).or_default());
+    }
+
+    /// Jobs that hold a snapshot.
+    #[must_use]
+    pub fn held(&self) -> Vec<JobId> {
+        self.state().held.keys().copied().collect()
+    }
+
+    /// What the newest snapshot of a job showed, and when; also after it was given back.
+    #[must_use]
+    pub fn taken(&self, job: JobId) -> Option<(Timestamp, Vec<(DiskName, Disk)>)> {
+        self.state().taken.get(&job).cloned()
+    }
+}
+
+fn handle(job: JobId, location: &str) -> String {
+    format!("{job} {location}")
+}
+
+#[async_trait]
+impl Platform for MemoryPlatform {
+    async fn inspect(&self, disks: &[DiskSource]) -> Result<Vec<u64>> {
+        let state = self.state();
+        let size = |source: &DiskSource| {
+            let disk = state.disks.get(&source.location);
+            let disk = disk.ok_or_else(|| Error::missing(format!("there is no disk {}", source.location)))?;
+            if disk.size_bytes() == 0 || disk.size_bytes() % SECTOR_BYTES != 0 {
+                return Err(Error::invalid(format!("disk {} has {} bytes", source.location, disk.size_bytes())));
+            }
+            Ok(disk.size_bytes())
+        };
+        disks.iter().map(size).collect()
+    }
+
+    async fn snapshot(&self, request: &SnapshotRequest) -> Result<Snapshot> {
+        self.inspect(&request.disks).await?;
+        let instant = self.clock.now();
+        let mut state = self.state();
+        let mut copies = BTreeMap::new();
+        let mut taken = Vec::new();
+        let mut disks = Vec::new();
+        for source in &request.disks {
+            let disk = state.disks.get(&source.location).cloned().unwrap_or_default();
+            disks.push(DiskSnapshot {
+                name: source.name.clone(),
+                size_bytes: disk.size_bytes(),
+                extents: disk.extents(),
+                baseline: Baseline::Zero,
+                handle: handle(request.job, &source.location),
+            });
+            taken.push((source.name.clone(), disk.clone()));
+            copies.insert(handle(request.job, &source.location), disk);
+        }
+        state.held.insert(request.job, copies);
+        state.taken.insert(request.job, (instant, taken));
+        Ok(Snapshot { instant, obtained: Consistency::Crash, disks, warnings: Vec::new() })
+    }
+
+    async fn open(&self, disk: &DiskSnapshot) -> Result<Box<dyn DiskReader>> {
+        let state = self.state();
+        let found = state.held.values().find_map(|copies| copies.get(&disk.handle)).cloned();
+        let found = found.ok_or_else(|| Error::missing(format!("the snapshot of disk {} is gone", disk.name)))?;
+        Ok(Box::new(Reader(found)))
+    }
+
+    async fn release(&self, job: JobId, _disks: &[DiskSource], _snapshot: Option<&Snapshot>) -> Result<()> {
+        self.state().held.remove(&job);
+        Ok(())
+    }
+}
+
+struct Reader(Disk);
+
+#[async_trait]
+impl DiskReader for Reader {
+    async fn read(&self, offset: u64, mut buffer: Vec<u8>) -> Result<Vec<u8>> {
+        if offset + buffer.len() as u64 > self.0.size_bytes() {
+            return Err(Error::internal(format!("a read of {} bytes at {offset} leaves the disk", buffer.len())));
+        }
+        self.0.read(offset, &mut buffer);
+        Ok(buffer)
+    }
+
+    async fn confirm(&self) -> Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,300 @@
+use std::{collections::BTreeMap, sync::Arc};
+
+use object_store::path::Path;
+use stillpoint_events::Outgoing;
+use stillpoint_format::Secret;
+use stillpoint_jobs::{Engine, Job, Operation};
+use stillpoint_model::{Consistency, DiskName, Error, ItemName, JobId, PointId, Result};
+use stillpoint_ports::{Clock, DiskSource, Platforms, TargetDisk};
+use stillpoint_runtime::{Functions, Host, JobLock, Wiring, adopt_unfinished, begin_backup, begin_restore};
+use stillpoint_store::Store;
+use stillpoint_vault::{Draft, Item, Point, Vault};
+
+use crate::{Content, Courier, Disk, FaultyStore, InlineCpu, Manners, MemoryPlatform, MemoryTarget, TestClock, TestRandom};
+
+/// Name of the platform under which a world's machines are known.
+pub const ITEM_PLATFORM: &str = "memory";
+const HOST: &str = "testhost";
+/// Events under way at once.
+const IN_FLIGHT: usize = 3;
+/// Fast, and frames still shrink.
+const LEVEL: i32 = 1;
+
+/// One process over a vault, a hypervisor and a place for restored disks that outlive it.
+///
+/// Two worlds of one seed may exist one after the other, not at once in one process: jobs of the same id would meet at their
+/// lock, which the whole machine knows.
+pub struct World {
+    /// What lies in the vault's store.
+    pub content: Content,
+    /// This process's connection to it.
+    pub store: FaultyStore,
+    /// The hypervisor.
+    pub platform: Arc<MemoryPlatform>,
+    /// Where restores go.
+    pub target: MemoryTarget,
+    /// Time.
+    pub clock: Arc<TestClock>,
+    /// The opened vault and its jobs.
+    pub engine: Engine,
+    random: Arc<TestRandom>,
+    secret: Secret,
+}
+
+/// A vault in `content`, seen by one process.
+fn over(content: &Content, seed: u64) -> (FaultyStore, Store) {
+    let faulty = FaultyStore::new(content.clone(), seed);
+    (faulty.clone(), Store::new(Arc::new(faulty), Path::default(), "memory:///"))
+}
+
+impl World {
+    /// A world with an empty vault and no machine; everything in it follows from `seed`.
+    ///
+    /// # Errors
+    /// As making a vault.
+    pub async fn new(seed: u64) -> Result<Self> {
+        let (clock, random) = (Arc::new(TestClock::new()), Arc::new(TestRandom::new(seed)));
+        let content = Content::default();
+        let (store, opened) = over(&content, random.next());
+        let draft = Draft::prepare(opened, Arc::<TestClock>::clone(&clock), Arc::<TestRandom>::clone(&random)).await?;
+        let secret = draft.secrets[0].1;
+        let engine = Engine::new(draft.commit().await?);
+        store.reset();
+        let platform = Arc::new(MemoryPlatform::new(Arc::clone(&clock)));
+        Ok(Self { content, store, platform, target: MemoryTarget::default(), clock, engine, random, secret })
+    }
+
+    async fn process(&self, content: Content, platform: Arc<MemoryPlatform>, target: MemoryTarget) -> Result<Self> {
+        let (clock, random) = (Arc::clone(&self.clock), Arc::clone(&self.random));
+        let (store, opened) = over(&content, random.next());
+        let vault =
+            Vault::open(opened, &self.secret, Arc::<TestClock>::clone(&clock), Arc::<TestRandom>::clone(&random)).await?;
+        store.reset();
+        Ok(Self { content, store, platform, target, clock, engine: Engine::new(vault), random, secret: self.secret })
+    }
+
+    /// The next process, after this one has died or ended.
+    ///
+    /// # Errors
+    /// As opening the vault.
+    pub async fn restart(&self) -> Result<Self> {
+        self.process(self.content.clone(), Arc::clone(&self.platform), self.target.clone()).await
+    }
+
+    /// A copy of everything that goes its own way from here, the same way each time.
+    ///
+    /// # Errors
+    /// As opening the vault.
+    pub async fn fork(&self) -> Result<Self> {
+        let clock = Arc::new(self.clock.fork());
+        let forked = Self {
+            content: self.content.fork(),
+            store: self.store.clone(),
+            platform: Arc::new(self.platform.fork(Arc::clone(&clock))),
+            target: self.target.fork(),
+            engine: self.engine.clone(),
+            random: Arc::new(self.random.fork()),
+            clock,
+            secret: self.secret,
+        };
+        forked.restart().await
+    }
+
+    /// The vault.
+    #[must_use]
+    pub const fn vault(&self) -> &Vault {
+        self.engine.vault()
+    }
+
+    /// All functions, wired to this world.
+    #[must_use]
+    pub fn functions(&self) -> Functions {
+        let platform = Arc::<MemoryPlatform>::clone(&self.platform);
+        Functions::new(&Wiring {
+            engine: self.engine.clone(),
+            platforms: Platforms::default().with(ITEM_PLATFORM, platform),
+            target: Arc::new(self.target.clone()),
+            cpu: Arc::new(InlineCpu),
+            progress: Arc::new(()),
+            level: LEVEL,
+        })
+    }
+
+    /// Protects a machine with these disks, or changes which disks it has. Its disk `d` lies at `machine/d` on the platform.
+    ///
+    /// # Errors
+    /// As the vault.
+    pub async fn protect(&self, item: &ItemName, disks: &[DiskName]) -> Result<()> {
+        let source = |name: &DiskName| DiskSource { name: name.clone(), location: format!("{item}/{name}") };
+        let item = Item {
+            name: item.clone(),
+            platform: ITEM_PLATFORM.to_owned(),
+            site: "here".to_owned(),
+            disks: disks.iter().map(source).collect(),
+            written: self.clock.now(),
+        };
+        self.vault().write_item(&item, true).await
+    }
+
+    /// Runs jobs as a process does, to their end.
+    ///
+    /// # Errors
+    /// `unavailable` when a job did not end; as the store.
+    pub async fn run(&self, jobs: &[JobId], events: Vec<Outgoing>, locks: Vec<JobLock>) -> Result<Vec<Job>> {
+        let clock = Arc::<TestClock>::clone(&self.clock);
+        let mut ended = Host::new(self.engine.clone(), self.functions(), clock, IN_FLIGHT).run(events, locks).await;
+        let mut results = Vec::with_capacity(jobs.len());
+        for id in jobs {
+            let job = self.engine.job(*id).await?;
+            if !job.state().is_end() {
+                let why = ended.remove(id).unwrap_or_else(|| Error::unavailable("it did not end"));
+                return Err(Error::unavailable(format!("job {id} is unfinished")).with_source(why));
+            }
+            results.push(job);
+        }
+        Ok(results)
+    }
+
+    /// Takes on what earlier processes left and brings it to its end, as every command does first.
+    ///
+    /// # Errors
+    /// As [`World::run`].
+    pub async fn take_on(&self) -> Result<Vec<Job>> {
+        let adopted = adopt_unfinished(&self.engine, HOST).await?;
+        let jobs: Vec<JobId> = adopted.jobs.iter().map(|job| job.id).collect();
+        self.run(&jobs, adopted.events, adopted.locks).await
+    }
+
+    fn backup_of(item: &ItemName) -> Operation {
+        Operation::Backup { item: item.clone(), wanted: Consistency::Crash, keep_until: None }
+    }
+
+    /// Backs a machine up and returns the ended job.
+    ///
+    /// # Errors
+    /// As [`begin_backup`] and [`World::run`].
+    pub async fn backup(&self, item: &ItemName) -> Result<Job> {
+        let (job, lock, events) = begin_backup(&self.engine, Self::backup_of(item), HOST).await?;
+        self.only(self.run(&[job.id], events, vec![lock]).await?)
+    }
+
+    /// Backs a machine up through a courier and returns the ended job.
+    ///
+    /// # Errors
+    /// As [`begin_backup`] and [`Courier::deliver`].
+    pub async fn backup_by(&self, item: &ItemName, seed: u64, manners: Manners) -> Result<Job> {
+        let (job, _lock, events) = begin_backup(&self.engine, Self::backup_of(item), HOST).await?;
+        self.courier(seed, manners).deliver(job.id, events).await?;
+        self.engine.job(job.id).await
+    }
+
+    fn courier(&self, seed: u64, manners: Manners) -> Courier {
+        Courier::new(self.engine.clone(), self.functions(), Arc::clone(&self.clock), seed, manners)
+    }
+
+    /// Where a restore of this point puts its disks, under `folder`.
+    #[must_use]
+    pub fn places(point: &Point, folder: &str) -> Vec<TargetDisk> {
+        let place = |disk: &stillpoint_vault::PointDisk| TargetDisk {
+            name: disk.name.clone(),
+            size_bytes: disk.size_bytes,
+            data_bytes: disk.size_bytes,
+            location: format!("{folder}/{}", disk.name),
+            overwrite: false,
+        };
+        point.disks.iter().map(place).collect()
+    }
+
+    /// Restores a point under `folder` and returns the ended job.
+    ///
+    /// # Errors
+    /// As [`begin_restore`] and [`World::run`].
+    pub async fn restore(&self, item: &ItemName, id: PointId, folder: &str) -> Result<Job> {
+        let disks = Self::places(&self.vault().point(item, id).await?, folder);
+        let what = Operation::Restore { item: item.clone(), point: id, disks };
+        let (job, lock, events) = begin_restore(&self.engine, what, HOST).await?;
+        self.only(self.run(&[job.id], events, vec![lock]).await?)
+    }
+
+    /// Restores a point through a courier, under `folder`, and returns the ended job.
+    ///
+    /// # Errors
+    /// As [`begin_restore`] and [`Courier::deliver`].
+    pub async fn restore_by(&self, item: &ItemName, id: PointId, folder: &str, seed: u64, manners: Manners) -> Result<Job> {
+        let disks = Self::places(&self.vault().point(item, id).await?, folder);
+        let what = Operation::Restore { item: item.clone(), point: id, disks };
+        let (job, _lock, events) = begin_restore(&self.engine, what, HOST).await?;
+        self.courier(seed, manners).deliver(job.id, events).await?;
+        self.engine.job(job.id).await
+    }
+
+    fn only(&self, mut jobs: Vec<Job>) -> Result<Job> {
+        jobs.pop().ok_or_else(|| Error::internal("a job has no result"))
+    }
+
+    /// A point's disks, read back by restoring it.
+    ///
+    /// # Errors
+    /// As [`World::restore`]; `internal` with the reason when the restore failed.
+    pub async fn read_back(&self, item: &ItemName, id: PointId) -> Result<BTreeMap<DiskName, Disk>> {
+        let folder = format!("read-back-{}", self.random.next());
+        let job = self.restore(item, id, &folder).await?;
+        if let Some(reason) = &job.newest.reason {
+            return Err(Error::internal(format!("point {id} does not restore: {reason}")));
+        }
+        let mut disks = BTreeMap::new();
+        for place in Self::places(&self.vault().point(item, id).await?, &folder) {
+            let disk = self.target.take(&place.location);
+            disks.insert(place.name, disk.ok_or_else(|| Error::internal("a completed restore published nothing"))?);
+        }
+        Ok(disks)
+    }
+
+    /// What is wrong with a machine's committed points: each is restored and compared with what its job's snapshot showed.
+    ///
+    /// # Errors
+    /// As the store.
+    pub async fn wrong_points(&self, item: &ItemName) -> Result<Vec<String>> {
+        let mut wrong = Vec::new();
+        for listing in self.vault().points(item).await? {
+            let id = listing.id;
+            let compared = async { self.compare(item, &listing.point?).await };
+            if let Err(error) = compared.await {
+                wrong.push(format!("point {id}: {}", error.one_line()));
+            }
+        }
+        Ok(wrong)
+    }
+
+    async fn compare(&self, item: &ItemName, point: &Point) -> Result<()> {
+        let (instant, taken) =
+            self.platform.taken(point.job).ok_or_else(|| Error::internal("its job never took a snapshot"))?;
+        let back = self.read_back(item, point.id).await?;
+        if instant != point.instant || taken.len() != back.len() {
+            return Err(Error::internal("it is of another instant or of other disks than its job's snapshot"));
+        }
+        for (name, disk) in taken {
+            let restored = back.get(&name).ok_or_else(|| Error::internal(format!("it has no disk {name}")))?;
+            if let Some(at) = disk.difference(restored) {
+                return Err(Error::internal(format!("disk {name} differs from its snapshot at byte {at}")));
+            }
+        }
+        Ok(())
+    }
+
+    /// What is wrong when nothing should be under way: jobs that have not ended, snapshots not given back, restores left half
+    /// done, and what the vault's audit finds.
+    ///
+    /// # Errors
+    /// As the store.
+    pub async fn leftovers(&self) -> Result<Vec<String>> {
+        let mut wrong = Vec::new();
+        wrong.extend(self.engine.unfinished().await?.iter().map(|job| format!("job {job} has not ended")));
+        wrong.extend(self.platform.held().iter().map(|job| format!("the snapshot of job {job} was not given back")));
+        wrong.extend(self.target.partial().iter().map(|job| format!("job {job} left a half restored disk")));
+        let audit = self.vault().audit().await?;
+        wrong.extend(audit.findings.iter().map(|found| format!("audit: {} {}", found.object, found.problem)));
+        wrong.extend(audit.unknown.iter().map(|name| format!("audit: unknown object {name}")));
+        Ok(wrong)
+    }
+}
