@@ -1,5 +1,6 @@
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize, de};
 use serde_json::Value;
 
 use crate::{Contract, Outgoing};
@@ -8,10 +9,11 @@ use crate::{Contract, Outgoing};
 pub const ENVELOPE_BYTES_MAX: usize = 64 * 1024;
 
 /// A CloudEvents 1.0 envelope, structured JSON mode. `D` is the data: a [`Contract`] or, before its type is known, a value.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Envelope<D = Value> {
     /// `1.0`.
+    #[schemars(extend("const" = "1.0"))]
     pub specversion: String,
     /// Unique per publication.
     pub id: String,
@@ -21,6 +23,7 @@ pub struct Envelope<D = Value> {
     #[serde(rename = "type")]
     pub event_type: String,
     /// When it was published; for people, no decision rests on it.
+    #[schemars(with = "String", extend("format" = "date-time"))]
     pub time: Timestamp,
     /// W3C trace context, passed on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -71,7 +74,14 @@ impl Envelope {
         if bytes.len() > ENVELOPE_BYTES_MAX {
             return Err(EnvelopeError::TooLarge(bytes.len()));
         }
+        // serde also fills a struct from an array, field by field; our schemas know objects only.
+        if !bytes.trim_ascii_start().starts_with(b"{") {
+            return Err(EnvelopeError::Malformed(de::Error::custom("it is not a JSON object")));
+        }
         let envelope: Self = serde_json::from_slice(bytes)?;
+        if !envelope.data.is_object() {
+            return Err(EnvelopeError::Malformed(de::Error::custom("its data is not a JSON object")));
+        }
         if envelope.specversion != "1.0" {
             return Err(EnvelopeError::Unexpected { field: "specversion", found: envelope.specversion });
         }

@@ -2,13 +2,15 @@
 //! forged, lost or repeated event can at worst cause a look. `CATALOG.md` says who emits and consumes each; `schemas/` and
 //! `samples/` are generated and checked by this crate's tests.
 
+mod catalog;
 mod contract;
 mod envelope;
 mod types;
 
+pub use catalog::{Description, all, table};
 pub use contract::{Contract, Outgoing};
 pub use envelope::{ENVELOPE_BYTES_MAX, Envelope, EnvelopeError};
 pub use types::{
-    BackupRequested, JobEnded, RecoveryPointCommitted, RestoreRequested, RestoreSegmentPlanned, RestoreSegmentsWritten, SegmentPlanned,
-    SegmentsTransferred,
+    BackupRequested, JobEnded, RecoveryPointCommitted, RestoreRequested, RestoreSegmentPlanned, RestoreSegmentsWritten,
+    SegmentPlanned, SegmentsTransferred,
 };

@@ -2,7 +2,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use stillpoint_model::{ItemName, JobId, PointId};
 
-use crate::Contract;
+use crate::{Contract, catalog::Keyed};
 
 macro_rules! event {
     ($(#[$doc:meta])* $name:ident = $type:literal { $($(#[$field_doc:meta])* $field:ident: $field_type:ty),* $(,)? }, $key:literal) => {
@@ -17,11 +17,15 @@ macro_rules! event {
             const TYPE: &'static str = $type;
 
             fn idempotency_key(&self) -> String {
-                // Not every field is part of every key.
-                #[allow(unused_variables)]
                 let Self { $($field),* } = self;
+                // Not every field is part of every key.
+                let _ = ($($field,)*);
                 format!($key)
             }
+        }
+
+        impl Keyed for $name {
+            const KEY: &'static str = $key;
         }
     };
 }
