@@ -1,10 +1,18 @@
 //! `SPEC.md` against the crate: its limits, fixed values and test vectors are parsed and compared, and packs, manifests and
-//! records are read again by code that knows the text's values only.
+//! records are read again by code that knows the text's values only. [`golden`] does so with the vaults in `testdata/`.
+
+#[path = "spec/by_hand.rs"]
+mod by_hand;
+#[path = "spec/golden.rs"]
+mod golden;
+#[path = "spec/refusals.rs"]
+mod refusals;
+#[path = "spec/text.rs"]
+mod text;
 
 use std::collections::BTreeMap;
 
 use data_encoding::{BASE64, HEXLOWER};
-use ring::{aead, hkdf};
 use stillpoint_format::{
     ChunkEntry, ChunkId, DiskMap, FrameKind, FrameRef, KeySlot, Keys, Manifest, MapPage, MasterKey, PackBuilder, PackRef,
     PackUse, PageRef, SampleIndex, Section, SlotKind, compress, limits, open_record, parse_recovery_key, recovery_key,
@@ -12,7 +20,8 @@ use stillpoint_format::{
 };
 use stillpoint_model::{NAME_BYTES_MAX, VaultId, geometry};
 
-const SPEC: &str = include_str!("../SPEC.md");
+use text::{Pack, SPEC, Table, fixed, fixed_number, hkdf_sha256, open_gcm, signature, tables, uncontained, values};
+
 const LIMITS: &str = include_str!("../src/limits.rs");
 const PACK: &str = "packs/web-01/00000000020000000000000002/0000/000000-00000000030000000000000003-0000";
 const MASTER: [u8; 32] = [9; 32];
@@ -26,81 +35,14 @@ fn keys() -> Keys {
     Keys::derive(vault(), &MasterKey::new(MASTER))
 }
 
-/// Text of the chapter `title`, up to the next chapter.
-fn chapter(title: &str) -> &'static str {
-    let (_, rest) = SPEC.split_once(&format!("\n## {title}\n")).unwrap_or_else(|| panic!("SPEC.md has no chapter {title}"));
-    rest.split("\n## ").next().unwrap_or(rest)
-}
-
-fn cells(line: &str) -> Vec<&str> {
-    line.trim_matches('|').split(" | ").map(str::trim).collect()
-}
-
-/// The tables of a text: column titles and rows.
-fn tables(text: &'static str) -> Vec<(Vec<&'static str>, Vec<Vec<&'static str>>)> {
-    let mut tables: Vec<(Vec<&str>, Vec<Vec<&str>>)> = Vec::new();
-    let mut inside = false;
-    for line in text.lines() {
-        match (line.starts_with('|'), inside) {
-            (true, false) => tables.push((cells(line), Vec::new())),
-            (true, true) if !line.starts_with("|---") => tables.last_mut().expect("a table is open").1.push(cells(line)),
-            _ => {}
-        }
-        inside = line.starts_with('|');
-    }
-    tables
-}
-
-/// Name → value of every table in a chapter whose first columns are these; code quotes dropped, `\n` read.
-fn values(title: &str) -> BTreeMap<String, String> {
-    let rows = tables(chapter(title)).into_iter().filter(|(head, _)| head[..2] == ["name", "value"]).flat_map(|(_, rows)| rows);
-    rows.map(|row| (row[0].replace('`', ""), row[1].replace('`', "").replace("\\n", "\n"))).collect()
-}
-
-fn fixed(name: &str) -> String {
-    values("Fixed values").remove(name).unwrap_or_else(|| panic!("SPEC.md has no fixed value '{name}'"))
-}
-
-fn fixed_number(name: &str) -> u64 {
-    fixed(name).parse().unwrap_or_else(|_| panic!("'{name}' is no number"))
-}
-
 fn vector(name: &str) -> String {
     values("Test vectors").remove(name).unwrap_or_else(|| panic!("SPEC.md has no test vector '{name}'"))
 }
 
-fn hkdf_sha256(salt: &[u8], secret: &[u8], info: &str) -> [u8; 32] {
-    let mut key = [0; 32];
-    let info = [info.as_bytes()];
-    let okm = hkdf::Salt::new(hkdf::HKDF_SHA256, salt).extract(secret);
-    okm.expand(&info, hkdf::HKDF_SHA256).and_then(|okm| okm.fill(&mut key)).expect("32 bytes");
-    key
-}
-
-fn open_gcm(key: [u8; 32], nonce: [u8; 12], associated: &[u8], sealed: &[u8]) -> Vec<u8> {
-    let key = aead::LessSafeKey::new(aead::UnboundKey::new(&aead::AES_256_GCM, &key).expect("32 bytes"));
-    let mut buffer = sealed.to_vec();
-    let nonce = aead::Nonce::assume_unique_for_key(nonce);
-    key.open_in_place(nonce, aead::Aad::from(associated), &mut buffer).expect("it opens by the rules of SPEC.md").to_vec()
-}
-
-/// Opens a frame and its container by the text.
+/// Opens a frame of the pack of the test vectors by the text.
 fn open_frame(kind: &str, number: u32, sealed: &[u8]) -> Vec<u8> {
     let secret = hkdf_sha256(&vault().to_bytes(), &MASTER, &fixed("info of pack secret"));
-    let key = hkdf_sha256(&SALT, &secret, &fixed("info of pack key"));
-    let mut nonce = [0; 12];
-    nonce[..4].copy_from_slice(&number.to_le_bytes());
-    let associated = [&vault().to_bytes()[..], &[fixed_number(kind) as u8], &number.to_le_bytes(), PACK.as_bytes()].concat();
-    let container = open_gcm(key, nonce, &associated, sealed);
-    uncontained(&container)
-}
-
-fn uncontained(container: &[u8]) -> Vec<u8> {
-    let (prefix, body) = container.split_at(fixed_number("container prefix bytes") as usize);
-    let length = u32::from_le_bytes([prefix[1], prefix[2], prefix[3], prefix[4]]) as usize;
-    let plain = if prefix[0] == 0 { body.to_vec() } else { zstd::bulk::decompress(body, length).expect("zstd") };
-    assert_eq!(plain.len(), length);
-    plain
+    Pack { vault: vault().to_bytes(), secret, name: PACK, salt: &SALT }.open(kind, number, sealed)
 }
 
 fn container(plain: &[u8]) -> Vec<u8> {
@@ -167,7 +109,7 @@ fn limits_are_those_of_the_code() {
 #[test]
 fn byte_tables_add_up() {
     let mut structures = 0;
-    for (head, rows) in tables(SPEC) {
+    for Table { head, rows } in tables(SPEC) {
         if head[..2] != ["offset", "size"] {
             continue;
         }
@@ -282,16 +224,12 @@ fn a_record_is_signed_as_the_text_says() {
     let body = BTreeMap::from([("size_bytes", 42)]);
     let sealed = seal_record(&keys().signature, kind, name, &body);
     let key = hkdf_sha256(&vault().to_bytes(), &MASTER, &fixed("info of signature key"));
-    let mut hasher = blake3::Hasher::new_keyed(&key);
-    for part in [fixed("context of records").as_str(), kind, name, "{\"size_bytes\":42}"] {
-        hasher.update(&(part.len() as u64).to_le_bytes()).update(part.as_bytes());
-    }
-    let signature = hasher.finalize().to_hex();
+    let signature = signature(&key, kind, name, "{\"size_bytes\":42}");
     let text =
         format!("{{\"kind\":\"{kind}\",\"name\":\"{name}\",\"signature\":\"{signature}\",\"body\":{{\"size_bytes\":42}}}}");
     assert_eq!(String::from_utf8(sealed).unwrap(), text);
     assert_eq!(open_record::<BTreeMap<String, u64>>(&keys().signature, kind, name, text.as_bytes()).unwrap()["size_bytes"], 42);
-    assert_eq!(signature.as_str(), vector("signature of that record"));
+    assert_eq!(signature, vector("signature of that record"));
 }
 
 #[test]
@@ -306,7 +244,7 @@ fn a_slot_and_a_recovery_key_open_as_the_text_says() {
         assert_eq!(decode("salt"), SALT);
         let associated = [&vault().to_bytes()[..], label.as_bytes()].concat();
         let key = hkdf_sha256(&SALT, &secret, &fixed("info of slot key"));
-        assert_eq!(open_gcm(key, [0; 12], &associated, &decode("wrapped")), MASTER);
+        assert_eq!(open_gcm(key, [0; 12], &associated, &decode("wrapped")).as_deref(), Some(&MASTER[..]));
         assert_eq!(HEXLOWER.encode(&decode("wrapped")), vector(&format!("wrapped, {label}")));
     }
     let check = blake3::derive_key(&fixed("context of recovery key check"), &secret);
@@ -323,7 +261,9 @@ fn keys_and_chunk_ids_are_those_of_the_vectors() {
     assert_eq!(derived("info of pack secret"), vector("pack secret"));
     assert_eq!(HEXLOWER.encode(&keys().key_id()), vector("key id"));
     let secret = hkdf_sha256(&vault().to_bytes(), &MASTER, &fixed("info of pack secret"));
-    assert_eq!(HEXLOWER.encode(&hkdf_sha256(&SALT, &secret, &fixed("info of pack key"))), vector("pack key"));
+    assert_eq!(vector("pack's name"), PACK);
+    let info = fixed("info of pack key, before the pack's name") + PACK;
+    assert_eq!(HEXLOWER.encode(&hkdf_sha256(&SALT, &secret, &info)), vector("pack key"));
     let ChunkId(id) = keys().chunk_id(&[1; 65536]);
     assert_eq!(HEXLOWER.encode(&id), vector("chunk id of 65,536 bytes of 01"));
     assert_eq!(ChunkId(id).prefix().to_string(), vector("sample of that chunk, decimal"));
