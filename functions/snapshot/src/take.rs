@@ -6,7 +6,7 @@ use stillpoint_handler::{Effects, Handler, Invocation};
 use stillpoint_jobs::{BackupPlan, Engine, Job, Loaded, Operation, Plan, cut};
 use stillpoint_model::{
     Error, PointId, Requests, Result,
-    geometry::{CHUNK_BYTES, PAGE_BYTES, page_range},
+    geometry::{CHUNK_BYTES, DISK_BYTES_MAX, PAGE_BYTES, page_range},
 };
 use stillpoint_ports::{Baseline, DiskSnapshot, Platforms, Progress, Snapshot, SnapshotRequest};
 
@@ -37,6 +37,12 @@ impl Take {
         let record = engine.vault().item(item).await?;
         let request = SnapshotRequest { job: job.id, item: item.clone(), disks: record.disks, wanted: *wanted };
         let snapshot = self.platforms.get(&record.platform)?.snapshot(&request).await?;
+        let total: u64 = snapshot.disks.iter().map(|disk| disk.size_bytes.next_multiple_of(PAGE_BYTES)).sum();
+        if total > DISK_BYTES_MAX {
+            return Err(Error::invalid(format!(
+                "the disks of {item} have {total} bytes together, more than the {DISK_BYTES_MAX} of one point"
+            )));
+        }
         let basis = Basis::find(engine.vault(), item).await?;
         let pages = pages_with_content(&snapshot, basis.parent.as_ref().map(|(_, manifest)| manifest));
         let plan = Plan {

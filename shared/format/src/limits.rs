@@ -18,7 +18,7 @@ pub const PACK_FRAMES_MAX: usize = 1 << 18;
 pub const PAGE_PACKS_MAX: usize = PAGE_CHUNKS + 1;
 /// Length of a pack's name: `packs/` + item 63 + job 26 + group 8 + segment 8 + attempt 26 + n 8 and separators.
 pub const PACK_NAME_BYTES_MAX: usize = 200;
-/// Plain bytes of a page: 512 entries of 35, 513 packs of 218, 512 frames of 15, and its head.
+/// Plain bytes of a page: 512 entries of 35, 512 packs of 218, 512 frames of 15, and its head.
 pub const PAGE_PLAIN_BYTES_MAX: usize = 256 * 1024;
 /// Pages of one manifest: the largest disk, once.
 pub const MANIFEST_PAGES_MAX: usize = (DISK_BYTES_MAX / PAGE_BYTES) as usize;
