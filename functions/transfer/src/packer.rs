@@ -158,7 +158,10 @@ impl Packer {
         for placed in self.placed {
             let pack = *positions.get(&placed.pack).ok_or_else(|| Error::internal("a page lies in an uncounted pack"))?;
             let Placed { frame, offset, sealed_bytes, samples, .. } = placed;
-            pages.push(PageChange { page: placed.number, place: PagePlace::At { pack, frame, offset, sealed_bytes, samples: Samples(samples) } });
+            pages.push(PageChange {
+                page: placed.number,
+                place: PagePlace::At { pack, frame, offset, sealed_bytes, samples: Samples(samples) },
+            });
         }
         pages.sort_unstable_by_key(|change| change.page);
         Ok(Transferred { stored_bytes, packs, pages, ..Transferred::default() })
