@@ -1,7 +1,7 @@
 use stillpoint_events::{Envelope, JobEnded, RecoveryPointCommitted};
 use stillpoint_handler::{Effects, Handler, Invocation};
 use stillpoint_jobs::{BackupPlan, Decision, DiskOutcome, Engine, Job, Operation, Outcome};
-use stillpoint_model::Result;
+use stillpoint_model::{Error, ErrorKind, Result};
 use stillpoint_ports::Platforms;
 use stillpoint_vault::Point;
 
@@ -17,12 +17,36 @@ pub struct Abandon {
     platforms: Platforms,
 }
 
+/// Processes that try to give a snapshot back before the job ends without: it must end, and must not keep the machine from its
+/// next backup.
+const TRIES_MAX: u32 = 5;
+
+/// Gives back whatever the job holds, found by its plan or, without one, beside its disks. A record that is damaged must not
+/// keep the snapshot alive: what can be read of the two is enough.
 async fn release(engine: &Engine, platforms: &Platforms, job: &Job) -> Result<()> {
-    let item = engine.vault().item(job.request.what.item()).await?;
-    let plan = engine.plan_if_made::<BackupPlan>(job.id).await?;
-    let platform = plan.as_ref().map_or(&item.platform, |loaded| &loaded.plan.detail.platform);
-    let snapshot = plan.as_ref().map(|loaded| &loaded.plan.detail.snapshot);
-    platforms.get(platform)?.release(job.id, &item.disks, snapshot).await
+    let item = engine.vault().item(job.request.what.item()).await;
+    let plan = engine.plan_if_made::<BackupPlan>(job.id).await;
+    let (disks, platform, snapshot) = match (item, &plan) {
+        (Err(error), _) if error.kind() == ErrorKind::Unavailable => return Err(error),
+        (_, Err(error)) if error.kind() == ErrorKind::Unavailable => return Err(Error::unavailable(error.one_line())),
+        (Ok(item), Ok(Some(loaded))) => (item.disks, loaded.plan.detail.platform.clone(), Some(&loaded.plan.detail.snapshot)),
+        (Err(_), Ok(Some(loaded))) => (Vec::new(), loaded.plan.detail.platform.clone(), Some(&loaded.plan.detail.snapshot)),
+        (Ok(item), Ok(None) | Err(_)) => (item.disks, item.platform, None),
+        (Err(error), Ok(None) | Err(_)) => return Err(error),
+    };
+    platforms.get(&platform)?.release(job.id, &disks, snapshot).await
+}
+
+/// Gives the snapshot back; `Ok` is what to tell the operator when that cannot be.
+///
+/// # Errors
+/// `unavailable`: the job is not over yet, since a snapshot that nobody gives back fills the machine's disks.
+async fn release_or_explain(engine: &Engine, platforms: &Platforms, job: &Job) -> Result<Option<String>> {
+    match release(engine, platforms, job).await {
+        Ok(()) => Ok(None),
+        Err(error) if error.kind() == ErrorKind::Unavailable && job.newest.tries < TRIES_MAX => Err(error),
+        Err(error) => Ok(Some(format!("the snapshot could not be given back: {}", error.one_line()))),
+    }
 }
 
 impl Release {
@@ -44,9 +68,7 @@ impl Handler for Release {
         let point = self.engine.vault().point(&event.data.item, event.data.point).await?;
         let mut outcome = outcome(&point);
         // The point is safe; a leftover on the platform is worth a warning, not the job.
-        if let Err(error) = release(&self.engine, &self.platforms, &job).await {
-            outcome.warnings.push(format!("the snapshot could not be given back: {}", error.one_line()));
-        }
+        outcome.warnings.extend(release_or_explain(&self.engine, &self.platforms, &job).await?);
         self.engine.complete(&job, outcome).await?;
         Ok(Effects::none())
     }
@@ -90,8 +112,8 @@ impl Handler for Abandon {
         let Some(Decision::Stop { state, mut reason, .. }) = self.engine.decision(job.id).await? else {
             return Ok(Effects::none());
         };
-        if let Err(error) = release(&self.engine, &self.platforms, &job).await {
-            reason = format!("{reason}; and the snapshot could not be given back: {}", error.one_line());
+        if let Some(trouble) = release_or_explain(&self.engine, &self.platforms, &job).await? {
+            reason = format!("{reason}; and {trouble}");
         }
         self.engine.end(&job, state, &reason).await?;
         Ok(Effects::none())

@@ -35,14 +35,20 @@ impl Store {
         match self.size(name).await {
             Ok(found) if found == size_bytes => {}
             Ok(_) => return Err(taken(name)),
-            Err(_) => return Err(error),
+            Err(look) => return Err(unsettled(error, look)),
         }
         match self.get_range(name, 0..head.len() as u64).await {
             Ok(found) if found == *head => Ok(()),
             Ok(_) => Err(taken(name)),
-            Err(_) => Err(error),
+            Err(look) => Err(unsettled(error, look)),
         }
     }
+}
+
+/// What to say when the look at a create's outcome failed. "Taken" may mean by our own first try: while nobody can look,
+/// it is not known to be a conflict.
+fn unsettled(error: Error, look: Error) -> Error {
+    if error.kind() == ErrorKind::Conflict && look.kind() == ErrorKind::Unavailable { look } else { error }
 }
 
 fn taken(name: &str) -> Error {

@@ -90,7 +90,10 @@ impl Store {
                 result.meta.size
             )));
         }
-        result.bytes().await.map_err(|error| classify("read", name, error))
+        let size_bytes = result.meta.size;
+        let bytes = result.bytes().await.map_err(|error| classify("read", name, error))?;
+        // The answer itself says how long it should have been: less came through, the object is not to blame.
+        if bytes.len() as u64 == size_bytes { Ok(bytes) } else { Err(broken_off(name)) }
     }
 
     /// Reads exactly `range` of an object.
@@ -99,18 +102,15 @@ impl Store {
     /// `missing`; `corrupt` when the object ends before the range does; `unavailable`, `denied`.
     pub async fn get_range(&self, name: &str, range: Range<u64>) -> Result<Bytes> {
         self.count(Requests { get: 1, ..Requests::default() });
-        let short = || Error::corrupt(format!("{name} ends before byte {}", range.end));
-        match self.inner.get_range(&self.path(name)?, range.clone()).await {
-            Ok(bytes) if bytes.len() as u64 == range.end - range.start => Ok(bytes),
-            Ok(_) => Err(short()),
-            Err(error) => {
-                let error = classify("read", name, error);
-                // Stores answer a range past the end in their own ways; the object's size tells it from other trouble.
-                match self.size(name).await {
-                    Ok(size_bytes) if size_bytes < range.end => Err(short()),
-                    _ => Err(error),
-                }
-            }
+        let error = match self.inner.get_range(&self.path(name)?, range.clone()).await {
+            Ok(bytes) if bytes.len() as u64 == range.end - range.start => return Ok(bytes),
+            Ok(_) => broken_off(name),
+            Err(error) => classify("read", name, error),
+        };
+        // Stores answer a range past the end in their own ways; the object's size tells it from other trouble.
+        match self.size(name).await {
+            Ok(size_bytes) if size_bytes < range.end => Err(Error::corrupt(format!("{name} ends before byte {}", range.end))),
+            _ => Err(error),
         }
     }
 
@@ -177,4 +177,8 @@ impl Store {
             Err(error) => Err(classify("delete", name, error)),
         }
     }
+}
+
+fn broken_off(name: &str) -> Error {
+    Error::unavailable(format!("cannot read {name}")).with_source("the answer broke off")
 }
