@@ -1,10 +1,10 @@
 use std::sync::Arc;
 
 use futures_util::future::join_all;
-use stillpoint_events::{Envelope, Outgoing};
+use stillpoint_events::{BackupRequested, Contract, Envelope, Outgoing};
 use stillpoint_handler::Invocation;
 use stillpoint_jobs::Engine;
-use stillpoint_model::{AttemptId, Error, ErrorKind, JobId, Result};
+use stillpoint_model::{AttemptId, Error, ErrorKind, JobId, JobState, Result};
 use stillpoint_ports::Clock;
 use stillpoint_runtime::Functions;
 
@@ -16,8 +16,10 @@ const REDRIVES_MAX: u32 = 200;
 /// How badly events are delivered; in what order is always up to the seed.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Manners {
-    /// Every event is handled twice at the same moment.
+    /// Every event is handled twice: requests for a backup one after the other, all others at the same moment.
     pub twice: bool,
+    /// Requests for a backup are handled twice at the same moment too: the snapshots of one job may replace each other.
+    pub two_snapshots: bool,
     /// Every event that ever was is handled once more when all is over.
     pub again_at_the_end: bool,
     /// Of a hundred events so many are lost.
@@ -50,7 +52,7 @@ impl Courier {
     /// Delivers `events` and all that follow from them until `job` has ended and nothing is left to deliver.
     ///
     /// # Errors
-    /// What a handler failed with while its job was unfinished, but for `fenced`; `internal` when the job does not end.
+    /// `internal` when the job does not end; as the engine.
     pub async fn deliver(&self, job: JobId, events: Vec<Outgoing>) -> Result<()> {
         let mut queue = events;
         let mut history = Vec::new();
@@ -73,8 +75,11 @@ impl Courier {
     }
 
     async fn deliver_one(&self, job: JobId, event: &Outgoing) -> Result<Vec<Outgoing>> {
-        let copies = if self.manners.twice { 2 } else { 1 };
-        let answers = join_all((0..copies).map(|_| self.handle(event))).await;
+        let answers = match (self.manners.twice, event.event_type == BackupRequested::TYPE) {
+            (true, true) if !self.manners.two_snapshots => vec![self.handle(event).await, self.handle(event).await],
+            (true, _) => join_all([self.handle(event), self.handle(event)]).await,
+            (false, _) => vec![self.handle(event).await],
+        };
         let mut following = Vec::new();
         for answer in answers {
             match answer {
@@ -82,7 +87,7 @@ impl Courier {
                 Err(error) if error.kind() == ErrorKind::Fenced => {}
                 // A late copy may find that what it needs was given back already; its job must not suffer from it.
                 Err(_) if self.engine.job(job).await?.state().is_end() => {}
-                Err(error) => return Err(error.context(event.event_type)),
+                Err(error) => following.push(self.engine.stop(job, JobState::Failed, &error.one_line()).await?),
             }
         }
         Ok(following)

@@ -1,4 +1,7 @@
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, LazyLock},
+};
 
 use stillpoint_model::{Extent, geometry::CHUNK_BYTES, merge};
 use stillpoint_ports::Random;
@@ -6,6 +9,8 @@ use stillpoint_ports::Random;
 use crate::TestRandom;
 
 const BLOCK: usize = CHUNK_BYTES as usize;
+/// A block of zeros, shared by all disks, so that zeros are mostly told by their place in memory.
+static ZEROS: LazyLock<Arc<Vec<u8>>> = LazyLock::new(|| Arc::new(vec![0; BLOCK]));
 
 /// The bytes of one disk. Blocks that were never written, or were trimmed, read as zeros and take no room; a clone shares
 /// blocks until one side writes.
@@ -46,7 +51,7 @@ impl Disk {
             let inside = (at % CHUNK_BYTES) as usize;
             let length = (BLOCK - inside).min((end - at) as usize);
             let from = (at - offset) as usize;
-            let block = self.blocks.entry(at / CHUNK_BYTES).or_insert_with(|| Arc::new(vec![0; BLOCK]));
+            let block = self.blocks.entry(at / CHUNK_BYTES).or_insert_with(|| Arc::clone(&ZEROS));
             Arc::make_mut(block)[inside..inside + length].copy_from_slice(&bytes[from..from + length]);
             at += length as u64;
         }
@@ -61,12 +66,11 @@ impl Disk {
 
     /// Writes zeros: they read like a hole, and are data to whoever asks where data is.
     pub fn write_zeros(&mut self, extent: Extent) {
-        let zeros = Arc::new(vec![0; BLOCK]);
         for block in blocks_of(extent, self.size_bytes) {
             if block.length == CHUNK_BYTES {
-                self.blocks.insert(block.offset / CHUNK_BYTES, Arc::clone(&zeros));
+                self.blocks.insert(block.offset / CHUNK_BYTES, Arc::clone(&ZEROS));
             } else {
-                self.write(block.offset, &zeros[..block.length as usize]);
+                self.write(block.offset, &ZEROS[..block.length as usize]);
             }
         }
     }
@@ -77,7 +81,7 @@ impl Disk {
             if block.length == CHUNK_BYTES {
                 self.blocks.remove(&(block.offset / CHUNK_BYTES));
             } else if self.blocks.contains_key(&(block.offset / CHUNK_BYTES)) {
-                self.write(block.offset, &vec![0; block.length as usize]);
+                self.write(block.offset, &ZEROS[..block.length as usize]);
             }
         }
     }
@@ -88,7 +92,10 @@ impl Disk {
         drop(self.blocks.split_off(&size_bytes.div_ceil(CHUNK_BYTES)));
         if let Some(last) = self.blocks.get_mut(&(size_bytes / CHUNK_BYTES)) {
             // What is cut off does not come back when the disk grows again.
-            Arc::make_mut(last)[(size_bytes % CHUNK_BYTES) as usize..].fill(0);
+            let beyond = (size_bytes % CHUNK_BYTES) as usize;
+            if last[beyond..].iter().any(|byte| *byte != 0) {
+                Arc::make_mut(last)[beyond..].fill(0);
+            }
         }
     }
 
@@ -107,6 +114,23 @@ impl Disk {
         }
     }
 
+    /// A part of the disk as a disk of its own, from the block that `offset` lies in.
+    #[must_use]
+    pub fn part(&self, extent: Extent) -> Self {
+        let first = extent.offset / CHUNK_BYTES;
+        let blocks = self.blocks.range(first..extent.end().div_ceil(CHUNK_BYTES));
+        let blocks = blocks.map(|(number, block)| (number - first, Arc::clone(block))).collect();
+        let mut part = Self { size_bytes: extent.length, blocks };
+        part.resize(extent.length);
+        part
+    }
+
+    /// Whether every byte is zero.
+    #[must_use]
+    pub fn is_zero(&self) -> bool {
+        self.difference(&Self::new(self.size_bytes)).is_none()
+    }
+
     /// Where data is: sorted, disjoint, whole blocks but for the disk's end.
     #[must_use]
     pub fn extents(&self) -> Vec<Extent> {
@@ -117,10 +141,9 @@ impl Disk {
     /// The first byte in which two disks differ, or the end of the shorter one when nothing else does.
     #[must_use]
     pub fn difference(&self, other: &Self) -> Option<u64> {
-        let zeros = Arc::new(vec![0; BLOCK]);
         let numbers: std::collections::BTreeSet<&u64> = self.blocks.keys().chain(other.blocks.keys()).collect();
         for number in numbers {
-            let (ours, theirs) = (self.blocks.get(number).unwrap_or(&zeros), other.blocks.get(number).unwrap_or(&zeros));
+            let (ours, theirs) = (self.blocks.get(number).unwrap_or(&ZEROS), other.blocks.get(number).unwrap_or(&ZEROS));
             if !Arc::ptr_eq(ours, theirs)
                 && ours != theirs
                 && let Some(at) = ours.iter().zip(theirs.iter()).position(|(a, b)| a != b)

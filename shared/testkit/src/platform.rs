@@ -18,6 +18,8 @@ struct State {
     disks: BTreeMap<String, Disk>,
     held: BTreeMap<JobId, BTreeMap<String, Disk>>,
     taken: BTreeMap<JobId, (Timestamp, Taken)>,
+    /// Snapshots so far.
+    serial: u64,
 }
 
 /// A hypervisor whose disks lie in memory. It outlives the processes that use it, remembers what every snapshot showed, and
@@ -68,8 +70,9 @@ impl MemoryPlatform {
     }
 }
 
-fn handle(job: JobId, location: &str) -> String {
-    format!("{job} {location}")
+/// Names one disk of one snapshot: a snapshot that was taken anew is another.
+fn handle(job: JobId, serial: u64, location: &str) -> String {
+    format!("{job} {serial} {location}")
 }
 
 #[async_trait]
@@ -91,6 +94,8 @@ impl Platform for MemoryPlatform {
         self.inspect(&request.disks).await?;
         let instant = self.clock.now();
         let mut state = self.state();
+        state.serial += 1;
+        let serial = state.serial;
         let mut copies = BTreeMap::new();
         let mut taken = Vec::new();
         let mut disks = Vec::new();
@@ -101,10 +106,10 @@ impl Platform for MemoryPlatform {
                 size_bytes: disk.size_bytes(),
                 extents: disk.extents(),
                 baseline: Baseline::Zero,
-                handle: handle(request.job, &source.location),
+                handle: handle(request.job, serial, &source.location),
             });
             taken.push((source.name.clone(), disk.clone()));
-            copies.insert(handle(request.job, &source.location), disk);
+            copies.insert(handle(request.job, serial, &source.location), disk);
         }
         state.held.insert(request.job, copies);
         state.taken.insert(request.job, (instant, taken));
@@ -114,7 +119,8 @@ impl Platform for MemoryPlatform {
     async fn open(&self, disk: &DiskSnapshot) -> Result<Box<dyn DiskReader>> {
         let state = self.state();
         let found = state.held.values().find_map(|copies| copies.get(&disk.handle)).cloned();
-        let found = found.ok_or_else(|| Error::missing(format!("the snapshot of disk {} is gone", disk.name)))?;
+        let found =
+            found.ok_or_else(|| Error::missing(format!("the snapshot of disk {} was released or taken anew", disk.name)))?;
         Ok(Box::new(Reader(found)))
     }
 

@@ -67,8 +67,7 @@ impl World {
     async fn process(&self, content: Content, platform: Arc<MemoryPlatform>, target: MemoryTarget) -> Result<Self> {
         let (clock, random) = (Arc::clone(&self.clock), Arc::clone(&self.random));
         let (store, opened) = over(&content, random.next());
-        let vault =
-            Vault::open(opened, &self.secret, Arc::<TestClock>::clone(&clock), Arc::<TestRandom>::clone(&random)).await?;
+        let vault = Vault::open(opened, &self.secret, Arc::<TestClock>::clone(&clock), Arc::<TestRandom>::clone(&random)).await?;
         store.reset();
         Ok(Self { content, store, platform, target, clock, engine: Engine::new(vault), random, secret: self.secret })
     }
@@ -267,8 +266,7 @@ impl World {
     }
 
     async fn compare(&self, item: &ItemName, point: &Point) -> Result<()> {
-        let (instant, taken) =
-            self.platform.taken(point.job).ok_or_else(|| Error::internal("its job never took a snapshot"))?;
+        let (instant, taken) = self.platform.taken(point.job).ok_or_else(|| Error::internal("its job never took a snapshot"))?;
         let back = self.read_back(item, point.id).await?;
         if instant != point.instant || taken.len() != back.len() {
             return Err(Error::internal("it is of another instant or of other disks than its job's snapshot"));
