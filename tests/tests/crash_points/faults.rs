@@ -94,6 +94,12 @@ async fn a_backup_outlasts_two_troubles_in_a_row() {
     backup_bears(&base, &[Fault::MetItself, Fault::ErrorBefore]).await;
 }
 
+/// The store is gone for as long as the process lives: the next one finishes the job.
+#[tokio::test]
+async fn a_backup_outlasts_an_outage_that_begins_at_any_call() {
+    backup_bears(&world_with_a_point(28_000).await, &[Fault::ErrorBefore; 3000]).await;
+}
+
 #[tokio::test]
 async fn a_backup_outlasts_an_answer_that_breaks_off() {
     backup_bears(&world_with_a_point(24_000).await, &[Fault::ShortRead]).await;

@@ -160,10 +160,10 @@ fn completed(job: &Job) -> Outcome {
     job.newest.outcome.clone().unwrap()
 }
 
-/// What a page of disk holds.
+/// What a page of disk holds, in whole chunks: the last one of a disk is filled up with zeros.
 fn page_of(disk: &Disk, number: u32) -> Disk {
     let (start, end) = page_range(number, disk.size_bytes());
-    disk.part(Extent::new(start, end - start))
+    disk.part(Extent::new(start, (end - start).next_multiple_of(CHUNK_BYTES)))
 }
 
 /// Where the pages of a disk lie, by the names of packs.
