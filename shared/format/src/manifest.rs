@@ -144,9 +144,6 @@ impl Manifest {
         if self.packs.len() > limits::MANIFEST_PACKS_MAX || self.disks.len() > DISKS_MAX {
             return Err(Error::Limit { structure: "manifest", limit: "packs or disks" });
         }
-        if self.disks.iter().map(|disk| disk.pages.len()).sum::<usize>() > limits::MANIFEST_PAGES_MAX {
-            return Err(Error::Limit { structure: "manifest", limit: "pages" });
-        }
         let mut object = Writer::default();
         object.bytes(MAGIC);
         object.u16(limits::FORMAT_VERSION);
