@@ -7,7 +7,7 @@ use std::{
 
 use stillpoint_format::{DiskMap, Manifest, MapPage, PageRef};
 use stillpoint_jobs::{BackupPlan, Engine, Loaded, Neighbour, Plan};
-use stillpoint_model::{Error, JobId, PointId, Result};
+use stillpoint_model::{DiskName, Error, JobId, PointId, Result};
 use stillpoint_vault::Vault;
 
 /// Decoded pages of reference points kept in memory: some 25 KiB each.
@@ -28,6 +28,18 @@ impl Reference {
         let sizes = manifest.packs.iter().map(|used| (Arc::clone(&used.pack.name), used.size_bytes)).collect();
         let ordinals = manifest.disks.iter().flat_map(|disk| disk.pages.iter().copied()).collect();
         Self { manifest, sizes, ordinals, kept: Mutex::default() }
+    }
+
+    /// The ordinal of a page by disk and number.
+    pub(crate) fn ordinal(&self, disk: &DiskName, number: u32) -> Option<u32> {
+        let mut first = 0;
+        for map in &self.manifest.disks {
+            if map.name == *disk {
+                return ((number as usize) < map.pages.len()).then_some(first + number);
+            }
+            first += map.pages.len() as u32;
+        }
+        None
     }
 
     /// Where the page with `ordinal` lies.

@@ -143,7 +143,8 @@ impl Step<'_> {
         }
         let new: Vec<ChunkId> =
             chunks.iter().filter_map(|chunk| if let Chunk::New { id, .. } = chunk { Some(*id) } else { None }).collect();
-        let similar = Similar::find(self.engine.vault(), self.basis, &new).await;
+        let place = (!before.exists).then_some((&scanner.disk.name, number));
+        let similar = Similar::find(self.engine.vault(), self.basis, &new, place).await;
         let whole = similar.candidates.iter().find(|candidate| self.matches(&chunks, &ids, &candidate.page));
         if let Some(candidate) = whole {
             sum.packer.share_page(number, &candidate.page, candidate.place);

@@ -6,12 +6,15 @@ use std::{
 };
 
 use stillpoint_format::{ChunkEntry, ChunkId, MapPage, PageRef, samples_of};
+use stillpoint_model::DiskName;
 use stillpoint_vault::Vault;
 
 use crate::basis::Basis;
 
 /// Pages looked into for one page of disk.
 const PAGES_MAX: usize = 4;
+/// Chunks that may well hold no sample among them: 1 in 16 is sampled, so of 128 none is in 1 of 3,900 cases.
+const UNSAMPLED_CHUNKS_MAX: usize = 128;
 
 /// A page of a reference point that has samples in common with the page at hand.
 pub(crate) struct Candidate {
@@ -28,8 +31,9 @@ pub(crate) struct Similar {
 }
 
 impl Similar {
-    /// The pages of all references that share most samples with `ids`.
-    pub(crate) async fn find(vault: &Vault, basis: &Basis, ids: &[ChunkId]) -> Self {
+    /// The pages of all references that share most samples with `ids`. When none does and the page is new to the machine,
+    /// `place` (its disk and number): a few chunks may hold no sample at all, and a clone has them where its original has.
+    pub(crate) async fn find(vault: &Vault, basis: &Basis, ids: &[ChunkId], place: Option<(&DiskName, u32)>) -> Self {
         let mut votes = HashMap::<(usize, u32), u32>::new();
         for sample in samples_of(ids.iter()) {
             for (number, reference) in basis.references.iter().enumerate() {
@@ -37,6 +41,12 @@ impl Similar {
                     *votes.entry((number, ordinal)).or_default() += 1;
                 }
             }
+        }
+        if let (true, Some((disk, number))) = (votes.is_empty() && ids.len() <= UNSAMPLED_CHUNKS_MAX, place) {
+            let nearest = basis.references.iter().enumerate().find_map(|(at, reference)| {
+                Some((at, reference.ordinal(disk, number).filter(|page| reference.place(*page).is_some())?))
+            });
+            votes.extend(nearest.map(|page| (page, 1)));
         }
         let mut ranked: Vec<((usize, u32), u32)> = votes.into_iter().collect();
         // Most votes first; ties in a fixed order, so that a repeated step does the same.

@@ -2,7 +2,10 @@
 
 use std::cell::RefCell;
 
-use zstd::bulk::{Compressor, Decompressor};
+use zstd::{
+    bulk::{Compressor, Decompressor},
+    zstd_safe::CParameter,
+};
 
 use crate::{Error, Result};
 
@@ -35,7 +38,7 @@ pub fn compress(plain: &[u8], level: i32, scratch: &mut Vec<u8>) -> Result<Vec<u
     let unpacked = &mut unpacked[..plain.len()];
     let length = COMPRESSOR.with_borrow_mut(|slot| {
         if slot.as_ref().is_none_or(|(at, _)| *at != level) {
-            *slot = Compressor::new(level).ok().map(|compressor| (level, compressor));
+            *slot = compressor(level).map(|compressor| (level, compressor));
         }
         let (_, compressor) = slot.as_mut()?;
         compressor.compress_to_buffer(plain, packed).ok()
@@ -56,6 +59,16 @@ pub fn compress(plain: &[u8], level: i32, scratch: &mut Vec<u8>) -> Result<Vec<u
     container.extend_from_slice(&u32::try_from(plain.len()).expect("frames are at most 256 MiB").to_le_bytes());
     container.extend_from_slice(body);
     Ok(container)
+}
+
+/// A compressor for `level`. At the default level its second table is halved: both then stay in a core's own cache, which
+/// takes 7 % off the time for 0.35 % more bytes (343 MiB of a Debian disk).
+fn compressor(level: i32) -> Option<Compressor<'static>> {
+    let mut compressor = Compressor::new(level).ok()?;
+    if level == COMPRESSION_LEVEL_DEFAULT {
+        compressor.set_parameter(CParameter::ChainLog(15)).ok()?;
+    }
+    Some(compressor)
 }
 
 /// Opens a container whose plain bytes are at most `plain_max`.
