@@ -140,6 +140,7 @@ def describe_disks(disks):
 
 def write(path, results):
     runs = results["runs"]
+    number = max(sum(tool in run for run in runs) for tool in results["versions"])
     rows = [comparison_row(runs, *row) for row in ROWS[:9]]
     rows += [comparison_row(runs, *ROWS[9]), identical_row(runs), comparison_row(runs, *ROWS[10]), memory_row(runs),
              sparse_row(runs, "cpu", "CPU, s"), sparse_row(runs, "requests", "requests")]
@@ -147,7 +148,7 @@ def write(path, results):
     notes = "".join(f"- {note}\n" for note in results["notes"])
     text = f"""# Benchmark results
 
-Written by `tests/bench/run` on {results['date']}; not to be edited. Medians of {len(runs)} run(s); all tools with encryption, warm page
+Written by `tests/bench/run` on {results['date']}; not to be edited. Medians of {number} run(s); all tools with encryption, warm page
 cache, taking turns in every run. "Best" is the better of restic and borg in that row. Stored bytes are the sum of the repository's
 file sizes, or what they grew by. Borg: fixed chunks of 4 MiB, zstd 3, repokey (AES-256, HMAC-SHA-256); restic: its defaults.
 

@@ -58,6 +58,8 @@ class Scenario:
         more = {"stored": stored_bytes(tool.repository) - before}
         if isinstance(tool, Stillpoint):
             more["requests"] = sum(tool.report["requests"].values())
+            if whole_read and tool.report["read_bytes"] < 0.95 * image.stat().st_blocks * 512:
+                raise Failed(f"stillpoint read only {tool.report['read_bytes']} bytes of {image}: no whole read")
         self.record(step, measured, **more)
 
     def restore(self, tool, step, machine, disk):
