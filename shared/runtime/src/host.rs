@@ -101,7 +101,7 @@ impl Host {
 
     fn start(&self, run: &mut Run, delivery: Delivery) {
         let vault = self.engine.vault();
-        let invocation = Invocation { attempt: AttemptId::new(vault.ulid()) };
+        let invocation = Invocation { redelivered: delivery.deliveries > 1, ..Invocation::first(AttemptId::new(vault.ulid())) };
         let envelope =
             Envelope::seal(delivery.event.clone(), vault.ulid().to_string(), "stillpoint/standalone", self.clock.now());
         let (abort, registration) = AbortHandle::new_pair();

@@ -44,7 +44,7 @@ impl Courier {
 
     async fn handle(&self, event: &Outgoing) -> Result<Vec<Outgoing>> {
         let vault = self.engine.vault();
-        let invocation = Invocation { attempt: AttemptId::new(vault.ulid()) };
+        let invocation = Invocation { redelivered: true, ..Invocation::first(AttemptId::new(vault.ulid())) };
         let envelope = Envelope::seal(event.clone(), vault.ulid().to_string(), "stillpoint/testkit", self.clock.now());
         Ok(self.functions.handle(envelope, &invocation).await?.events)
     }
