@@ -28,4 +28,4 @@ pub use pack::{
 pub use page::{ChunkEntry, FrameRef, MapPage};
 pub use record::{open_record, peek_record, seal_record};
 pub use sample::{SampleIndex, samples_of};
-pub use slot::{KeySlot, SECRET_BYTES, Secret, SlotKind, parse_recovery_key, recovery_key};
+pub use slot::{KeySlot, SECRET_BYTES, Secret, ServiceKey, SlotKind, parse_recovery_key, recovery_key};

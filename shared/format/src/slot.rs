@@ -20,6 +20,8 @@ pub enum SlotKind {
     KeyFile,
     /// A text on paper.
     RecoveryKey,
+    /// A data key that AWS KMS wrapped under a key that never leaves it.
+    Kms,
 }
 
 impl SlotKind {
@@ -27,7 +29,34 @@ impl SlotKind {
         match self {
             Self::KeyFile => "key-file",
             Self::RecoveryKey => "recovery-key",
+            Self::Kms => "kms",
         }
+    }
+}
+
+/// What a key service needs to give a slot's secret back; nothing in it is secret.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ServiceKey {
+    /// ARN of the KMS key that wrapped the secret.
+    pub key: String,
+    /// The secret as KMS wrapped it, base64 (`CiphertextBlob`).
+    blob: String,
+}
+
+impl ServiceKey {
+    /// Names the `key` and keeps the `blob` that it made.
+    #[must_use]
+    pub fn new(key: &str, blob: &[u8]) -> Self {
+        Self { key: key.to_owned(), blob: BASE64.encode(blob) }
+    }
+
+    /// The secret as KMS wrapped it.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] when it is not base64.
+    pub fn blob(&self) -> Result<Vec<u8>> {
+        BASE64.decode(self.blob.as_bytes()).map_err(|_| Error::malformed("key slot", "not base64"))
     }
 }
 
@@ -42,6 +71,9 @@ pub struct KeySlot {
     salt: String,
     /// 48 bytes: the wrapped master key and its tag, base64.
     wrapped: String,
+    /// Of a KMS slot, and of no other: who gives its secret back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kms: Option<ServiceKey>,
 }
 
 fn slot_key(secret: &Secret, salt: &[u8]) -> LessSafeKey {
@@ -54,14 +86,21 @@ fn associated(vault: VaultId, kind: SlotKind) -> Aad<Vec<u8>> {
 }
 
 impl KeySlot {
-    /// Wraps `master` under `secret`; `salt` is fresh randomness.
+    /// Wraps `master` under a `secret` that somebody keeps; `salt` is fresh randomness. A KMS slot is made by
+    /// [`KeySlot::wrap_for_service`].
     #[must_use]
     pub fn wrap(vault: VaultId, kind: SlotKind, secret: &Secret, salt: [u8; 16], master: &MasterKey) -> Self {
         let mut wrapped = master.0.to_vec();
         slot_key(secret, &salt)
             .seal_in_place_append_tag(Nonce::assume_unique_for_key([0; 12]), associated(vault, kind), &mut wrapped)
             .expect("32 bytes are below AES-GCM's limit");
-        Self { kind, salt: BASE64.encode(&salt), wrapped: BASE64.encode(&wrapped) }
+        Self { kind, salt: BASE64.encode(&salt), wrapped: BASE64.encode(&wrapped), kms: None }
+    }
+
+    /// Wraps `master` under a `secret` that `service` gives back.
+    #[must_use]
+    pub fn wrap_for_service(vault: VaultId, service: ServiceKey, secret: &Secret, salt: [u8; 16], master: &MasterKey) -> Self {
+        Self { kms: Some(service), ..Self::wrap(vault, SlotKind::Kms, secret, salt, master) }
     }
 
     /// The master key, if `secret` opens this slot.
@@ -69,6 +108,9 @@ impl KeySlot {
     /// # Errors
     /// [`Error::Authentication`] for another secret or vault, [`Error::Malformed`].
     pub fn unwrap_with(&self, vault: VaultId, secret: &Secret) -> Result<MasterKey> {
+        if (self.kind == SlotKind::Kms) != self.kms.is_some() {
+            return Err(Error::malformed("key slot", "a KMS slot, and no other, names a KMS key"));
+        }
         let decode = |text: &str| BASE64.decode(text.as_bytes()).map_err(|_| Error::malformed("key slot", "not base64"));
         let salt = decode(&self.salt)?;
         if salt.len() != 16 {
@@ -139,6 +181,19 @@ mod tests {
         assert!(slot.unwrap_with(VaultId::new(ulid::Ulid::from_parts(8, 9)), &[1; 32]).is_err());
         let other_kind = KeySlot { kind: SlotKind::RecoveryKey, ..slot };
         assert!(other_kind.unwrap_with(VAULT, &[1; 32]).is_err());
+    }
+
+    #[test]
+    fn a_kms_slot_and_no_other_names_a_kms_key() {
+        let (master, service) = (MasterKey::new([5; 32]), ServiceKey::new("arn:aws:kms:eu-central-1:1:key/2", b"blob"));
+        let slot = KeySlot::wrap_for_service(VAULT, service.clone(), &[1; 32], [2; 16], &master);
+        assert_eq!(slot.unwrap_with(VAULT, &[1; 32]).unwrap().0, [5; 32]);
+        assert_eq!(service.blob().unwrap(), b"blob");
+        let nameless = KeySlot { kms: None, ..slot };
+        assert!(matches!(nameless.unwrap_with(VAULT, &[1; 32]), Err(Error::Malformed { .. })));
+        let plain = KeySlot::wrap(VAULT, SlotKind::KeyFile, &[1; 32], [2; 16], &master);
+        let named = KeySlot { kms: Some(service), ..plain };
+        assert!(matches!(named.unwrap_with(VAULT, &[1; 32]), Err(Error::Malformed { .. })));
     }
 
     #[test]

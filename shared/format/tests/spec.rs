@@ -15,8 +15,8 @@ use std::collections::BTreeMap;
 use data_encoding::{BASE64, HEXLOWER};
 use stillpoint_format::{
     ChunkEntry, ChunkId, DiskMap, FrameKind, FrameRef, KeySlot, Keys, Manifest, MapPage, MasterKey, PackBuilder, PackRef,
-    PackUse, PageRef, SampleIndex, Section, SlotKind, compress, limits, open_record, parse_recovery_key, recovery_key,
-    seal_record,
+    PackUse, PageRef, SampleIndex, Section, ServiceKey, SlotKind, compress, limits, open_record, parse_recovery_key,
+    recovery_key, seal_record,
 };
 use stillpoint_model::{NAME_BYTES_MAX, VaultId, geometry};
 
@@ -236,10 +236,16 @@ fn a_record_is_signed_as_the_text_says() {
 fn a_slot_and_a_recovery_key_open_as_the_text_says() {
     assert_eq!(fixed_number("secret bytes") as usize, stillpoint_format::SECRET_BYTES);
     let secret: [u8; 32] = std::array::from_fn(|i| i as u8);
-    for (kind, label) in [(SlotKind::KeyFile, "key-file"), (SlotKind::RecoveryKey, "recovery-key")] {
-        let slot = KeySlot::wrap(vault(), kind, &secret, SALT, &MasterKey::new(MASTER));
+    let master = MasterKey::new(MASTER);
+    let kept = |kind| KeySlot::wrap(vault(), kind, &secret, SALT, &master);
+    let service = ServiceKey::new(&vector("KMS key"), &BASE64.decode(vector("KMS blob").as_bytes()).unwrap());
+    let kms = KeySlot::wrap_for_service(vault(), service, &secret, SALT, &master);
+    for (slot, label) in [(kept(SlotKind::KeyFile), "key-file"), (kept(SlotKind::RecoveryKey), "recovery-key"), (kms, "kms")] {
         let json = serde_json::to_value(&slot).unwrap();
         assert_eq!(json["kind"], label);
+        if label == "kms" {
+            assert_eq!(json["kms"], serde_json::json!({"key": vector("KMS key"), "blob": vector("KMS blob")}));
+        }
         let decode = |member: &str| BASE64.decode(json[member].as_str().unwrap().as_bytes()).unwrap();
         assert_eq!(decode("salt"), SALT);
         let associated = [&vault().to_bytes()[..], label.as_bytes()].concat();
