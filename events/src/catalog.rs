@@ -2,8 +2,8 @@ use schemars::{Schema, generate::SchemaSettings, transform::transform_subschemas
 use serde_json::Value;
 
 use crate::{
-    BackupRequested, Contract, Envelope, EnvelopeError, JobEnded, RecoveryPointCommitted, RestoreRequested,
-    RestoreSegmentPlanned, RestoreSegmentsWritten, SegmentPlanned, SegmentsTransferred,
+    BackupRequested, Contract, Envelope, EnvelopeError, Function, JobEnded, RecoveryPointCommitted, RestoreRequested,
+    RestoreSegmentPlanned, RestoreSegmentsWritten, SegmentPlanned, SegmentsTransferred, TimerTicked,
 };
 
 /// The pattern behind [`Contract::idempotency_key`], as the type's definition states it.
@@ -19,7 +19,7 @@ pub struct Description {
     /// Who publishes it.
     pub emitted_by: &'static str,
     /// The functions whose queues it reaches.
-    pub consumed_by: &'static str,
+    pub consumers: &'static [Function],
     /// [`Contract::idempotency_key`] with the fields' names in braces.
     pub key: &'static str,
     /// JSON Schema of the envelope with this type's data.
@@ -28,23 +28,24 @@ pub struct Description {
     pub reopen: fn(Envelope) -> Result<Envelope<Value>, EnvelopeError>,
 }
 
-/// Every type of event, in the order in which a backup and then a restore publish them.
+/// Every type of event, in the order in which a backup and then a restore publish them; the timer last.
 #[must_use]
 pub fn all() -> Vec<Description> {
     vec![
-        describe::<BackupRequested>("`schedule`, the command line, re-drive", "`snapshot`"),
-        describe::<SegmentPlanned>("`snapshot`", "`transfer`"),
-        describe::<SegmentsTransferred>("`transfer`, `snapshot` (nothing to transfer)", "`commit`"),
-        describe::<RecoveryPointCommitted>("`commit`", "`snapshot` (release)"),
-        describe::<JobEnded>("the host, `jobs`", "`snapshot` (release), `restore` (discard)"),
-        describe::<RestoreRequested>("the command line", "`restore`"),
-        describe::<RestoreSegmentPlanned>("`restore`", "`restore`"),
-        describe::<RestoreSegmentsWritten>("`restore`", "`restore`"),
+        describe::<BackupRequested>("the command line, `schedule` (re-drive)", &[Function::Snapshot]),
+        describe::<SegmentPlanned>("`snapshot`", &[Function::Transfer]),
+        describe::<SegmentsTransferred>("`transfer`, `snapshot` (nothing to transfer)", &[Function::Commit]),
+        describe::<RecoveryPointCommitted>("`commit`", &[Function::Snapshot]),
+        describe::<JobEnded>("the host, `jobs`", &[Function::Snapshot, Function::Restore]),
+        describe::<RestoreRequested>("the command line", &[Function::Restore]),
+        describe::<RestoreSegmentPlanned>("`restore`", &[Function::Restore]),
+        describe::<RestoreSegmentsWritten>("`restore`", &[Function::Restore]),
+        describe::<TimerTicked>("EventBridge Scheduler, a worker's own timer", &[Function::Schedule]),
     ]
 }
 
-fn describe<E: Contract + Keyed>(emitted_by: &'static str, consumed_by: &'static str) -> Description {
-    Description { event_type: E::TYPE, emitted_by, consumed_by, key: E::KEY, schema: schema::<E>, reopen: reopen::<E> }
+fn describe<E: Contract + Keyed>(emitted_by: &'static str, consumers: &'static [Function]) -> Description {
+    Description { event_type: E::TYPE, emitted_by, consumers, key: E::KEY, schema: schema::<E>, reopen: reopen::<E> }
 }
 
 /// The envelope's schema with the data's in its place, and `type` pinned.
@@ -85,7 +86,8 @@ impl Description {
 
     /// One line of the catalog.
     fn row(&self) -> String {
-        let Self { event_type, emitted_by, consumed_by, key, .. } = self;
+        let Self { event_type, emitted_by, consumers, key, .. } = self;
+        let consumed_by = consumers.iter().map(|function| format!("`{function}`")).collect::<Vec<_>>().join(", ");
         let schema = (self.schema)().to_value();
         let meaning = schema["description"].as_str().unwrap_or_default();
         let names = schema.pointer("/properties/data/required").and_then(Value::as_array);

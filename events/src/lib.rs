@@ -5,12 +5,14 @@
 mod catalog;
 mod contract;
 mod envelope;
+mod function;
 mod types;
 
 pub use catalog::{Description, all, table};
 pub use contract::{Contract, Outgoing};
 pub use envelope::{ENVELOPE_BYTES_MAX, Envelope, EnvelopeError};
+pub use function::{Function, UnknownFunction};
 pub use types::{
     BackupRequested, JobEnded, RecoveryPointCommitted, RestoreRequested, RestoreSegmentPlanned, RestoreSegmentsWritten,
-    SegmentPlanned, SegmentsTransferred,
+    SegmentPlanned, SegmentsTransferred, TimerTicked,
 };

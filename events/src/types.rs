@@ -31,6 +31,10 @@ macro_rules! event {
 }
 
 event!(
+    /// A minute has passed: time to look for what is due and what has stopped. Says nothing else; state is read anew.
+    TimerTicked = "io.stillpoint.timer.ticked.v1" {}, "tick"
+);
+event!(
     /// A backup job exists and may begin.
     BackupRequested = "io.stillpoint.backup.requested.v1" {
         /// The machine.

@@ -7,7 +7,7 @@ use cargo_metadata::{DependencyKind, MetadataCommand};
 use stillpoint_tests::repository;
 
 /// Every crate of the workspace and its layer. A crate may depend on lower layers only.
-const LAYERS: [(&str, u8); 19] = [
+const LAYERS: [(&str, u8); 22] = [
     ("stillpoint-model", 0),
     ("stillpoint-events", 1),
     ("stillpoint-ports", 1),
@@ -18,26 +18,30 @@ const LAYERS: [(&str, u8); 19] = [
     ("stillpoint-system", 2),
     ("stillpoint-vault", 3),
     ("stillpoint-jobs", 4),
-    ("stillpoint-snapshot", 5),
-    ("stillpoint-transfer", 5),
-    ("stillpoint-commit", 5),
-    ("stillpoint-restore", 5),
-    ("stillpoint-runtime", 6),
-    ("stillpoint-testkit", 7),
-    ("stillpoint", 7),
-    ("stillpoint-bench", 8),
-    ("stillpoint-tests", 8),
+    ("stillpoint-runtime", 5),
+    ("stillpoint-broker", 6),
+    ("stillpoint-lambda", 7),
+    ("stillpoint-snapshot", 8),
+    ("stillpoint-transfer", 8),
+    ("stillpoint-commit", 8),
+    ("stillpoint-restore", 8),
+    ("stillpoint-schedule", 8),
+    ("stillpoint-testkit", 9),
+    ("stillpoint", 9),
+    ("stillpoint-bench", 10),
+    ("stillpoint-tests", 10),
 ];
 const ADAPTERS: [&str; 3] = ["stillpoint-store", "stillpoint-image", "stillpoint-system"];
-const FUNCTIONS: [&str; 4] = ["stillpoint-snapshot", "stillpoint-transfer", "stillpoint-commit", "stillpoint-restore"];
+const FUNCTIONS: [&str; 5] =
+    ["stillpoint-schedule", "stillpoint-snapshot", "stillpoint-transfer", "stillpoint-commit", "stillpoint-restore"];
 /// Libraries that only these crates may name outside their tests.
 const RESERVED: [(&str, &[&str]); 8] = [
-    ("lambda_runtime", &["stillpoint-runtime"]),
-    ("lapin", &["stillpoint-runtime"]),
+    ("lambda_runtime", &["stillpoint-lambda"]),
+    ("lapin", &["stillpoint-broker", "stillpoint-tests"]),
     ("clap", &["stillpoint"]),
     ("indicatif", &["stillpoint"]),
     ("comfy-table", &["stillpoint"]),
-    ("tracing-subscriber", &["stillpoint"]),
+    ("tracing-subscriber", &["stillpoint", "stillpoint-lambda"]),
     ("object_store", &["stillpoint-store", "stillpoint-testkit"]),
     ("zstd", &["stillpoint-format"]),
 ];
@@ -163,6 +167,20 @@ fn the_rules_find_each_kind_of_fault() {
     ];
     for edge in &good {
         assert_eq!(fault(edge), None);
+    }
+}
+
+/// A function's library knows no host; its `main` is wiring and names one.
+#[test]
+fn only_mains_of_functions_name_a_host() {
+    for function in FUNCTIONS {
+        let folder = repository().join("functions").join(function.trim_start_matches("stillpoint-")).join("src");
+        for entry in std::fs::read_dir(&folder).expect("a function has sources") {
+            let path = entry.expect("a folder can be listed").path();
+            let names_host = std::fs::read_to_string(&path).expect("sources are text").contains("stillpoint_lambda");
+            let is_main = path.file_name().is_some_and(|name| name == "main.rs");
+            assert_eq!(names_host, is_main, "{}: the main of a function, and nothing else, names its host", path.display());
+        }
     }
 }
 

@@ -9,4 +9,14 @@
 mod build;
 mod commit;
 
+use stillpoint_events::Function;
+use stillpoint_handler::Functions;
+use stillpoint_jobs::Wiring;
+
 pub use commit::Commit;
+
+/// The function over its ports.
+#[must_use]
+pub fn functions(wiring: &Wiring) -> Functions {
+    Functions::default().with(Function::Commit, Commit::new(wiring.engine.clone()))
+}

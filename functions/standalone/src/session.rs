@@ -3,11 +3,12 @@
 use std::{path::PathBuf, sync::Arc};
 
 use stillpoint_events::Outgoing;
+use stillpoint_handler::Functions;
 use stillpoint_image::{ImagePlatform, ImageTarget};
-use stillpoint_jobs::{Engine, Job};
+use stillpoint_jobs::{Engine, Job, Wiring};
 use stillpoint_model::{Error, JobId, JobState, Result, VaultId};
 use stillpoint_ports::{Clock, Cpu, Platforms, Progress, Random, Target};
-use stillpoint_runtime::{Ended, Functions, Host, JobLock, Wiring, adopt_unfinished, host_name, segments_in_flight};
+use stillpoint_runtime::{Ended, Host, JobLock, adopt_unfinished, host_name, segments_in_flight};
 use stillpoint_store::{Access, Store};
 use stillpoint_system::{CpuPool, SystemClock, SystemRandom};
 use stillpoint_vault::Vault;
@@ -68,8 +69,8 @@ impl Session {
         Self { global, engine: Engine::new(vault.clone()), vault, platforms, target, cpu, key_path, clock }
     }
 
-    /// How jobs are run here.
-    fn host(&self, progress: Arc<dyn Progress>) -> Host {
+    /// Every function, wired to this session.
+    pub fn functions(&self, progress: Arc<dyn Progress>) -> Functions {
         let wiring = Wiring {
             engine: self.engine.clone(),
             platforms: self.platforms.clone(),
@@ -78,8 +79,20 @@ impl Session {
             progress,
             level: self.global.compression,
         };
-        let in_flight = self.global.in_flight.map_or_else(|| segments_in_flight(self.cpu.width()), usize::from);
-        Host::new(self.engine.clone(), Functions::new(&wiring), Arc::clone(&self.clock), in_flight)
+        stillpoint_snapshot::functions(&wiring)
+            .and(stillpoint_transfer::functions(&wiring))
+            .and(stillpoint_commit::functions(&wiring))
+            .and(stillpoint_restore::functions(&wiring))
+    }
+
+    /// Segments to work on at once.
+    pub fn in_flight(&self) -> usize {
+        self.global.in_flight.map_or_else(|| segments_in_flight(self.cpu.width()), usize::from)
+    }
+
+    /// How jobs are run here.
+    fn host(&self, progress: Arc<dyn Progress>) -> Host {
+        Host::new(self.engine.clone(), self.functions(progress), Arc::clone(&self.clock), self.in_flight())
     }
 
     /// Finishes what earlier processes of this machine left unfinished. A job that cannot be finished now does not stand

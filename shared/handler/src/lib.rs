@@ -2,9 +2,11 @@
 //! context, no environment, no wall clock and no thread; hosts in `runtime` bring these.
 
 mod effects;
+mod functions;
 mod handler;
 mod invocation;
 
 pub use effects::Effects;
+pub use functions::Functions;
 pub use handler::Handler;
 pub use invocation::Invocation;

@@ -15,6 +15,7 @@ mod listing;
 mod marker;
 mod plan;
 mod redrive;
+mod wiring;
 
 pub use backup::{BackupPlan, Neighbour, PackDelta, PageChange, PagePlace, Samples, Transferred};
 pub use decision::Decision;
@@ -23,3 +24,4 @@ pub use ledger::{DiskOutcome, Job, LedgerRecord, Operation, Outcome, Request};
 pub use listing::JobListing;
 pub use marker::{FanIn, Marker};
 pub use plan::{Loaded, Plan, Segment, cut};
+pub use wiring::Wiring;

@@ -14,12 +14,12 @@ use futures_util::{
     stream::FuturesUnordered,
 };
 use stillpoint_events::{Contract, Envelope, JobEnded, Outgoing};
-use stillpoint_handler::{Effects, Invocation};
+use stillpoint_handler::{Effects, Functions, Invocation};
 use stillpoint_jobs::{Decision, Engine};
 use stillpoint_model::{AttemptId, Error, ErrorKind, JobId, JobState, Result};
 use stillpoint_ports::Clock;
 
-use crate::{Functions, JobLock, Reaction, reaction};
+use crate::{JobLock, Reaction, reaction};
 
 /// How often running jobs are looked at for a decision made elsewhere (`jobs cancel`).
 const DECISION_LOOK: Duration = Duration::from_secs(2);

@@ -4,14 +4,12 @@
 //! are alive.
 
 mod adopt;
-mod functions;
 mod host;
 mod lock;
 mod policy;
 mod resources;
 
 pub use adopt::{Adopted, adopt_unfinished, begin_backup, begin_restore};
-pub use functions::{Functions, Wiring};
 pub use host::{Ended, Host};
 pub use lock::JobLock;
 pub use policy::{Reaction, reaction};

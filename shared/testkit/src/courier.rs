@@ -2,11 +2,10 @@ use std::sync::Arc;
 
 use futures_util::future::join_all;
 use stillpoint_events::{BackupRequested, Contract, Envelope, Outgoing};
-use stillpoint_handler::Invocation;
+use stillpoint_handler::{Functions, Invocation};
 use stillpoint_jobs::Engine;
 use stillpoint_model::{AttemptId, Error, ErrorKind, JobId, JobState, Result};
 use stillpoint_ports::Clock;
-use stillpoint_runtime::Functions;
 
 use crate::{TestClock, TestRandom};
 

@@ -3,10 +3,11 @@ use std::{collections::BTreeMap, sync::Arc};
 use object_store::path::Path;
 use stillpoint_events::Outgoing;
 use stillpoint_format::Secret;
-use stillpoint_jobs::{Engine, Job, Operation};
+use stillpoint_handler::Functions;
+use stillpoint_jobs::{Engine, Job, Operation, Wiring};
 use stillpoint_model::{Consistency, DiskName, Error, ItemName, JobId, PointId, Result};
 use stillpoint_ports::{Clock, DiskSource, Platforms, TargetDisk};
-use stillpoint_runtime::{Functions, Host, JobLock, Wiring, adopt_unfinished, begin_backup, begin_restore};
+use stillpoint_runtime::{Host, JobLock, adopt_unfinished, begin_backup, begin_restore};
 use stillpoint_store::Store;
 use stillpoint_vault::{Draft, Item, Point, Vault};
 
@@ -109,14 +110,18 @@ impl World {
     #[must_use]
     pub fn functions(&self) -> Functions {
         let platform = Arc::<MemoryPlatform>::clone(&self.platform);
-        Functions::new(&Wiring {
+        let wiring = Wiring {
             engine: self.engine.clone(),
             platforms: Platforms::default().with(ITEM_PLATFORM, platform),
             target: Arc::new(self.target.clone()),
             cpu: Arc::new(InlineCpu),
             progress: Arc::new(()),
             level: LEVEL,
-        })
+        };
+        stillpoint_snapshot::functions(&wiring)
+            .and(stillpoint_transfer::functions(&wiring))
+            .and(stillpoint_commit::functions(&wiring))
+            .and(stillpoint_restore::functions(&wiring))
     }
 
     /// Protects a machine with these disks, or changes which disks it has. Its disk `d` lies at `machine/d` on the platform.

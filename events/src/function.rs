@@ -1,0 +1,53 @@
+use std::{fmt, str::FromStr};
+
+/// A function of the product: what a queue, a Lambda function and a worker's argument are named after.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Function {
+    /// Looks at the vault when the timer says so.
+    Schedule,
+    /// Takes snapshots and gives them back.
+    Snapshot,
+    /// Moves a segment's changes to the vault.
+    Transfer,
+    /// Seals recovery points.
+    Commit,
+    /// Writes recovery points to targets.
+    Restore,
+}
+
+impl Function {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Schedule, Self::Snapshot, Self::Transfer, Self::Commit, Self::Restore];
+
+    /// Its name.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Schedule => "schedule",
+            Self::Snapshot => "snapshot",
+            Self::Transfer => "transfer",
+            Self::Commit => "commit",
+            Self::Restore => "restore",
+        }
+    }
+}
+
+impl fmt::Display for Function {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// The text names no function.
+#[derive(Debug, thiserror::Error)]
+#[error("there is no function '{0}'; there are schedule, snapshot, transfer, commit and restore")]
+pub struct UnknownFunction(String);
+
+impl FromStr for Function {
+    type Err = UnknownFunction;
+
+    fn from_str(text: &str) -> Result<Self, UnknownFunction> {
+        let found = Self::ALL.into_iter().find(|function| function.as_str() == text);
+        found.ok_or_else(|| UnknownFunction(text.escape_debug().to_string()))
+    }
+}

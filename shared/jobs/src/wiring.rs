@@ -1,0 +1,22 @@
+use std::sync::Arc;
+
+use stillpoint_ports::{Cpu, Platforms, Progress, Target};
+
+use crate::Engine;
+
+/// The ports of all functions; each takes those it is allowed to use.
+#[derive(Clone)]
+pub struct Wiring {
+    /// Jobs and vault.
+    pub engine: Engine,
+    /// Where machines are read.
+    pub platforms: Platforms,
+    /// Where restores are written.
+    pub target: Arc<dyn Target>,
+    /// Where computing is done.
+    pub cpu: Arc<dyn Cpu>,
+    /// Who is told how far jobs are.
+    pub progress: Arc<dyn Progress>,
+    /// zstd level of chunk frames.
+    pub level: i32,
+}
