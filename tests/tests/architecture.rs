@@ -7,7 +7,7 @@ use cargo_metadata::{DependencyKind, MetadataCommand};
 use stillpoint_tests::repository;
 
 /// Every crate of the workspace and its layer. A crate may depend on lower layers only.
-const LAYERS: [(&str, u8); 22] = [
+const LAYERS: [(&str, u8); 23] = [
     ("stillpoint-model", 0),
     ("stillpoint-events", 1),
     ("stillpoint-ports", 1),
@@ -16,6 +16,7 @@ const LAYERS: [(&str, u8); 22] = [
     ("stillpoint-store", 2),
     ("stillpoint-image", 2),
     ("stillpoint-system", 2),
+    ("stillpoint-kms", 2),
     ("stillpoint-vault", 3),
     ("stillpoint-jobs", 4),
     ("stillpoint-runtime", 5),
@@ -31,7 +32,7 @@ const LAYERS: [(&str, u8); 22] = [
     ("stillpoint-bench", 10),
     ("stillpoint-tests", 10),
 ];
-const ADAPTERS: [&str; 3] = ["stillpoint-store", "stillpoint-image", "stillpoint-system"];
+const ADAPTERS: [&str; 4] = ["stillpoint-store", "stillpoint-image", "stillpoint-system", "stillpoint-kms"];
 const FUNCTIONS: [&str; 5] =
     ["stillpoint-schedule", "stillpoint-snapshot", "stillpoint-transfer", "stillpoint-commit", "stillpoint-restore"];
 /// Libraries that only these crates may name outside their tests.
@@ -42,7 +43,8 @@ const RESERVED: [(&str, &[&str]); 8] = [
     ("indicatif", &["stillpoint"]),
     ("comfy-table", &["stillpoint"]),
     ("tracing-subscriber", &["stillpoint", "stillpoint-lambda"]),
-    ("object_store", &["stillpoint-store", "stillpoint-testkit"]),
+    // KMS is no store, but takes its credentials from the same chain and signs in the same way, as part of this library.
+    ("object_store", &["stillpoint-store", "stillpoint-kms", "stillpoint-testkit"]),
     ("zstd", &["stillpoint-format"]),
 ];
 const TOP_LEVEL: [&str; 13] = [

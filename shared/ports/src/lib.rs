@@ -3,6 +3,7 @@
 
 mod clock;
 mod cpu;
+mod key_service;
 mod platform;
 mod platforms;
 mod progress;
@@ -11,6 +12,7 @@ mod target;
 
 pub use clock::Clock;
 pub use cpu::{Cpu, Work, execute};
+pub use key_service::{DataKey, KeyService, ServiceSecret};
 pub use platform::{Baseline, DiskReader, DiskSnapshot, DiskSource, Platform, Snapshot, SnapshotRequest};
 pub use platforms::Platforms;
 pub use progress::Progress;
