@@ -15,18 +15,21 @@ impl Store {
     /// here by reading back: `Ok` means that our bytes are there.
     ///
     /// # Errors
-    /// `conflict` when the name is taken by other bytes; `unavailable` when nothing is there after all; `denied`.
+    /// `conflict` when the name is taken by other bytes; `unavailable` when nothing is there after all; `denied`; `missing`
+    /// where there is no such bucket; `invalid` where the store does not take such a request.
     pub async fn create(&self, name: &str, parts: Vec<Bytes>) -> Result<()> {
         let path = self.path(name)?;
         let size_bytes: u64 = parts.iter().map(|part| part.len() as u64).sum();
         let head = head(&parts);
         self.count(Requests { put: 1, ..Requests::default() });
         let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
+        let stream = self.throttle.begin(size_bytes).await;
         let Err(error) = self.inner.put_opts(&path, PutPayload::from_iter(parts), options).await else { return Ok(()) };
+        drop(stream);
         let error = classify("write", name, error);
         match error.kind() {
             // The store understood and refused: nothing was written.
-            ErrorKind::Denied | ErrorKind::Invalid => Err(error),
+            ErrorKind::Denied | ErrorKind::Invalid | ErrorKind::Missing => Err(error),
             _ => self.settle(name, size_bytes, &head, error).await,
         }
     }
@@ -46,9 +49,15 @@ impl Store {
 }
 
 /// What to say when the look at a create's outcome failed. "Taken" may mean by our own first try: while nobody can look,
-/// it is not known to be a conflict.
+/// it is not known to be a conflict. Where nothing is there, somebody else was only about to write (S3's 409).
 fn unsettled(error: Error, look: Error) -> Error {
-    if error.kind() == ErrorKind::Conflict && look.kind() == ErrorKind::Unavailable { look } else { error }
+    match (error.kind(), look.kind()) {
+        (ErrorKind::Conflict, ErrorKind::Unavailable) => look,
+        (ErrorKind::Conflict, ErrorKind::Missing) => {
+            Error::unavailable("the store said that the name is taken, and nothing is there").with_source(error.one_line())
+        }
+        _ => error,
+    }
 }
 
 fn taken(name: &str) -> Error {

@@ -1,5 +1,5 @@
-//! A vault's object store: any `object_store` behind a meter, with create-if-absent and its unknown outcomes settled
-//! in one place.
+//! A vault's object store: meter, throttle and retry before any `object_store`, with create-if-absent and its unknown
+//! outcomes settled in one place.
 //!
 //! # Guarantees
 //! * [`Store::create`] never overwrites. When it returns `Ok`, the object exists with exactly these bytes and, in a local
@@ -7,13 +7,21 @@
 //! * Listings are complete and sorted by name, or an error; never short.
 //! * Dropping a future half-way leaves either no object or the whole object.
 
+mod cloud;
 mod create;
 mod failure;
 mod meter;
+mod object_lock;
 mod open;
 mod probe;
+mod refusal;
+mod s3;
+mod settings;
 mod store;
+mod throttle;
 
 pub use meter::Meter;
 pub use open::Access;
+pub use settings::Environment;
 pub use store::{Entry, Listing, Store};
+pub use throttle::Limits;

@@ -1,13 +1,20 @@
 use std::{sync::Arc, time::Duration};
 
 use object_store::{
-    ObjectStore, ObjectStoreScheme, RetryConfig, aws::AmazonS3Builder, azure::MicrosoftAzureBuilder,
-    gcp::GoogleCloudStorageBuilder, local::LocalFileSystem, path::Path,
+    BackoffConfig, ObjectStore, ObjectStoreScheme, RetryConfig, local::LocalFileSystem, memory::InMemory, path::Path,
 };
 use stillpoint_model::{Error, Result};
 use url::Url;
 
-use crate::Store;
+use crate::{
+    Environment, Limits, Store, cloud, s3,
+    settings::{Settings, shown},
+};
+
+/// How long one request may take: a pack of 64 MiB at no less than 220 KiB in a second.
+pub(crate) const REQUEST_SECONDS: u64 = 300;
+/// How long a connection may take.
+pub(crate) const CONNECT_SECONDS: u64 = 5;
 
 /// Whether opening a local directory may make it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,76 +25,89 @@ pub enum Access {
     Create,
 }
 
-/// Retries inside one request; a step that fails after them is retried as a whole by its host.
-fn retries() -> RetryConfig {
-    RetryConfig { max_retries: 5, retry_timeout: Duration::from_secs(60), ..RetryConfig::default() }
+/// Retries inside one request, also when the store says "slow down" (503, 429): after about 0.1, 0.2, 0.4, 0.8 and 1.6 s, with
+/// jitter. A step that fails after them is retried as a whole by its host.
+pub(crate) fn retries() -> RetryConfig {
+    RetryConfig {
+        max_retries: 5,
+        retry_timeout: Duration::from_secs(60),
+        backoff: BackoffConfig { init_backoff: Duration::from_millis(100), max_backoff: Duration::from_secs(15), base: 2.0 },
+    }
 }
 
 fn invalid(url: &str, why: impl std::fmt::Display) -> Error {
     Error::invalid(format!(
         "vault URL '{}' cannot be used: {why}; give file:///path, s3://bucket/prefix, az://container/prefix or gs://bucket/prefix",
-        url.escape_debug()
+        shown(url)
     ))
 }
 
 impl Store {
     /// Opens the store that `url` names: `file:///path`, `s3://bucket/prefix`, `az://container/prefix`, `gs://bucket/prefix`
-    /// or `memory:///`. Credentials, region and endpoint of a cloud come from its own environment variables.
+    /// or `memory:///`, with parameters as the README lists them. Credentials, and what no parameter says, come from the
+    /// environment variables of the cloud.
     ///
     /// # Errors
-    /// `invalid` for a URL that names no store, `missing` for a directory that does not exist.
+    /// `invalid` for a URL that names no store or has a parameter that the store does not know, `missing` for a directory
+    /// that does not exist.
     pub fn open(url: &str, access: Access) -> Result<Self> {
-        let parsed = Url::parse(url).map_err(|error| invalid(url, error))?;
-        let (scheme, prefix) = ObjectStoreScheme::parse(&parsed).map_err(|error| invalid(url, error))?;
-        if scheme == ObjectStoreScheme::Local {
-            return Self::open_directory(url, &parsed, access);
-        }
-        install_tls_provider();
-        let inner: Arc<dyn ObjectStore> = match scheme {
-            ObjectStoreScheme::Memory => Arc::new(object_store::memory::InMemory::new()),
-            ObjectStoreScheme::AmazonS3 => Arc::new(
-                AmazonS3Builder::from_env().with_url(url).with_retry(retries()).build().map_err(|error| invalid(url, error))?,
-            ),
-            ObjectStoreScheme::MicrosoftAzure => Arc::new(
-                MicrosoftAzureBuilder::from_env()
-                    .with_url(url)
-                    .with_retry(retries())
-                    .build()
-                    .map_err(|error| invalid(url, error))?,
-            ),
-            ObjectStoreScheme::GoogleCloudStorage => Arc::new(
-                GoogleCloudStorageBuilder::from_env()
-                    .with_url(url)
-                    .with_retry(retries())
-                    .build()
-                    .map_err(|error| invalid(url, error))?,
-            ),
-            _ => return Err(invalid(url, "no such kind of store")),
-        };
-        Ok(Self::new(inner, prefix, url))
+        Self::open_in(url, access, &Environment::of_process())
     }
 
-    fn open_directory(url: &str, parsed: &Url, access: Access) -> Result<Self> {
-        let path = parsed.to_file_path().map_err(|()| invalid(url, "not an absolute path"))?;
-        if access == Access::Create {
-            std::fs::create_dir_all(&path)
-                .map_err(|error| Error::from(error).context(format!("cannot make vault directory {}", path.display())))?;
+    /// The same with other environment variables than the process's.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub fn open_in(url: &str, access: Access, environment: &Environment) -> Result<Self> {
+        let mut parsed = Url::parse(url).map_err(|error| invalid(url, error))?;
+        let mut settings = Settings::of(&parsed)?;
+        let limits = Limits::take(&mut settings, environment)?;
+        parsed.set_query(None);
+        parsed.set_fragment(None);
+        // `scheme` takes Azure's `container@account` as it is.
+        if parsed.password().is_some() || (!parsed.username().is_empty() && !parsed.scheme().starts_with("abfs")) {
+            return Err(invalid(url, "credentials do not belong in it, they come from environment variables"));
         }
-        if !path.is_dir() {
-            return Err(Error::missing(format!(
-                "{} is not a directory; make the vault with `stillpoint vault create`",
-                path.display()
-            )));
-        }
-        let local = LocalFileSystem::new_with_prefix(&path)
-            .map_err(|error| Error::denied(format!("cannot open vault directory {}", path.display())).with_source(error))?;
-        // The probe is all that is ever deleted here; its folder goes with it.
-        Ok(Self::new(Arc::new(local.with_fsync(true).with_automatic_cleanup(true)), Path::default(), url))
+        let (scheme, prefix) = ObjectStoreScheme::parse(&parsed).map_err(|error| invalid(url, error))?;
+        install_tls_provider();
+        let (inner, prefix): (Arc<dyn ObjectStore>, Path) = match scheme {
+            ObjectStoreScheme::Local => {
+                settings.finish(&Limits::NAMES)?;
+                (Arc::new(directory(url, &parsed, access)?), Path::default())
+            }
+            ObjectStoreScheme::Memory => {
+                settings.finish(&Limits::NAMES)?;
+                (Arc::new(InMemory::new()), prefix)
+            }
+            ObjectStoreScheme::AmazonS3 => (s3::open(&parsed, settings, environment)?, prefix),
+            ObjectStoreScheme::MicrosoftAzure => (cloud::azure(&parsed, settings, environment)?, prefix),
+            ObjectStoreScheme::GoogleCloudStorage => (cloud::google(&parsed, settings, environment)?, prefix),
+            _ => return Err(invalid(url, "no such kind of store")),
+        };
+        Ok(Self::new(inner, prefix, &shown(url)).limited(limits))
     }
 }
 
+fn directory(url: &str, parsed: &Url, access: Access) -> Result<LocalFileSystem> {
+    let path = parsed.to_file_path().map_err(|()| invalid(url, "not an absolute path"))?;
+    if access == Access::Create {
+        std::fs::create_dir_all(&path)
+            .map_err(|error| Error::from(error).context(format!("cannot make vault directory {}", path.display())))?;
+    }
+    if !path.is_dir() {
+        return Err(Error::missing(format!(
+            "{} is not a directory; make the vault with `stillpoint vault create`",
+            path.display()
+        )));
+    }
+    let local = LocalFileSystem::new_with_prefix(&path)
+        .map_err(|error| Error::denied(format!("cannot open vault directory {}", path.display())).with_source(error))?;
+    // The probe is all that is ever deleted here; its folder goes with it.
+    Ok(local.with_fsync(true).with_automatic_cleanup(true))
+}
+
 /// Makes rustls usable by the stores' HTTP clients, which need it when they are built; harmless when repeated.
-fn install_tls_provider() {
+pub(crate) fn install_tls_provider() {
     // An error means that a provider is installed already, which is what we want.
     drop(rustls::crypto::ring::default_provider().install_default());
 }

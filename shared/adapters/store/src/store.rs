@@ -5,7 +5,7 @@ use futures_util::TryStreamExt;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, path::Path};
 use stillpoint_model::{Error, Requests, Result};
 
-use crate::{Meter, failure::classify};
+use crate::{Limits, Meter, failure::classify, throttle::Throttle};
 
 /// Entries that one LIST request returns in S3, Azure and Google Cloud Storage.
 const LIST_PAGE_ENTRIES: usize = 1000;
@@ -28,13 +28,14 @@ pub struct Listing {
     pub objects: Vec<Entry>,
 }
 
-/// A vault's store. Clones share the connection and the meter.
+/// A vault's store. Clones share the connection, the limits and the meter.
 #[derive(Clone)]
 pub struct Store {
     pub(crate) inner: Arc<dyn ObjectStore>,
     prefix: Path,
     url: Arc<str>,
     meter: Arc<Meter>,
+    pub(crate) throttle: Arc<Throttle>,
 }
 
 impl fmt::Debug for Store {
@@ -46,7 +47,14 @@ impl fmt::Debug for Store {
 impl Store {
     /// A store over `inner`, whose objects all lie under `prefix`; `url` is how messages call it.
     pub fn new(inner: Arc<dyn ObjectStore>, prefix: Path, url: &str) -> Self {
-        Self { inner, prefix, url: url.into(), meter: Arc::default() }
+        let throttle = Arc::new(Throttle::new(Limits::default()));
+        Self { inner, prefix, url: url.into(), meter: Arc::default(), throttle }
+    }
+
+    /// The same store, which makes callers wait where they, or those with clones of it, would go beyond `limits`.
+    #[must_use]
+    pub fn limited(self, limits: Limits) -> Self {
+        Self { throttle: Arc::new(Throttle::new(limits)), ..self }
     }
 
     /// How messages call this store.
@@ -83,6 +91,7 @@ impl Store {
     /// `missing`; `corrupt` when it is larger; `unavailable`, `denied`.
     pub async fn get(&self, name: &str, bytes_max: u64) -> Result<Bytes> {
         self.count(Requests { get: 1, ..Requests::default() });
+        let _stream = self.throttle.begin(0).await;
         let result = self.inner.get(&self.path(name)?).await.map_err(|error| classify("read", name, error))?;
         if result.meta.size > bytes_max {
             return Err(Error::corrupt(format!(
@@ -91,6 +100,7 @@ impl Store {
             )));
         }
         let size_bytes = result.meta.size;
+        self.throttle.bytes(size_bytes).await;
         let bytes = result.bytes().await.map_err(|error| classify("read", name, error))?;
         // The answer itself says how long it should have been: less came through, the object is not to blame.
         if bytes.len() as u64 == size_bytes { Ok(bytes) } else { Err(broken_off(name)) }
@@ -102,7 +112,10 @@ impl Store {
     /// `missing`; `corrupt` when the object ends before the range does; `unavailable`, `denied`.
     pub async fn get_range(&self, name: &str, range: Range<u64>) -> Result<Bytes> {
         self.count(Requests { get: 1, ..Requests::default() });
-        let error = match self.inner.get_range(&self.path(name)?, range.clone()).await {
+        let stream = self.throttle.begin(range.end - range.start).await;
+        let found = self.inner.get_range(&self.path(name)?, range.clone()).await;
+        drop(stream);
+        let error = match found {
             Ok(bytes) if bytes.len() as u64 == range.end - range.start => return Ok(bytes),
             Ok(_) => broken_off(name),
             Err(error) => classify("read", name, error),
@@ -120,6 +133,7 @@ impl Store {
     /// `missing`; `unavailable`, `denied`.
     pub async fn size(&self, name: &str) -> Result<u64> {
         self.count(Requests { head: 1, ..Requests::default() });
+        let _stream = self.throttle.begin(0).await;
         let meta = self.inner.head(&self.path(name)?).await.map_err(|error| classify("look up", name, error))?;
         Ok(meta.size)
     }
@@ -130,10 +144,22 @@ impl Store {
     /// `unavailable`, `denied`; never a short list.
     pub async fn list(&self, prefix: &str) -> Result<Vec<Entry>> {
         let path = self.path(prefix)?;
-        let found: Result<Vec<ObjectMeta>, _> = self.inner.list(Some(&path)).try_collect().await;
-        let metas = found.map_err(|error| classify("list", prefix, error));
-        self.count_listing(metas.as_ref().map_or(0, Vec::len));
-        let mut entries: Vec<Entry> = metas?.into_iter().filter_map(|meta| self.entry(meta)).collect();
+        let _stream = self.throttle.begin(0).await;
+        let mut metas: Vec<ObjectMeta> = Vec::new();
+        let mut listing = self.inner.list(Some(&path));
+        let listed = loop {
+            match listing.try_next().await {
+                Ok(Some(meta)) => metas.push(meta),
+                end => break end.map_err(|error| classify("list", prefix, error)),
+            }
+            // The next entry takes another request.
+            if metas.len().is_multiple_of(LIST_PAGE_ENTRIES) {
+                self.throttle.request().await;
+            }
+        };
+        self.count_listing(metas.len());
+        listed?;
+        let mut entries: Vec<Entry> = metas.into_iter().filter_map(|meta| self.entry(meta)).collect();
         entries.sort_unstable();
         Ok(entries)
     }
@@ -144,6 +170,7 @@ impl Store {
     /// As [`Store::list`].
     pub async fn list_folder(&self, prefix: &str) -> Result<Listing> {
         let path = self.path(prefix)?;
+        let _stream = self.throttle.begin(0).await;
         let found = self.inner.list_with_delimiter(Some(&path)).await.map_err(|error| classify("list", prefix, error));
         self.count_listing(found.as_ref().map_or(0, |result| result.objects.len() + result.common_prefixes.len()));
         let found = found?;
@@ -172,6 +199,7 @@ impl Store {
     /// `unavailable`, `denied`.
     pub(crate) async fn delete(&self, name: &str) -> Result<()> {
         self.count(Requests { delete: 1, ..Requests::default() });
+        let _stream = self.throttle.begin(0).await;
         match self.inner.delete(&self.path(name)?).await {
             Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
             Err(error) => Err(classify("delete", name, error)),
