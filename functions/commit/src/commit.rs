@@ -37,7 +37,8 @@ impl Commit {
         let name = Name::Manifest(detail.item.clone(), detail.point, invocation.attempt);
         let object = vault.write_manifest(&name, manifest.encode()?).await?;
         let earlier: Requests = markers.iter().fold(plan.requests, |sum, marker| sum + marker.requests);
-        let requests = earlier + vault.store().requests() + Requests { put: 1, ..Requests::default() };
+        // The look at the markers that led here, and the commit's own create.
+        let requests = earlier + vault.store().requests() + Requests { put: 1, list: 1, ..Requests::default() };
         let point = point(plan, &markers, object, requests, vault);
         match vault.commit_point(&point).await {
             Err(error) if error.kind() != ErrorKind::Conflict => Err(error),

@@ -5,7 +5,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use stillpoint_events::{Envelope, RestoreSegmentPlanned, RestoreSegmentsWritten};
 use stillpoint_format::{DiskMap, Manifest, MapPage};
 use stillpoint_handler::{Effects, Handler, Invocation};
-use stillpoint_jobs::{Engine, FanIn, Loaded, Marker, Segment};
+use stillpoint_jobs::{Engine, FanIn, InHand, Loaded, Marker, Segment};
 use stillpoint_model::{
     Error, Extent, JobId, Requests, Result,
     geometry::{CHUNK_BYTES, PAGE_BYTES, page_range},
@@ -35,13 +35,14 @@ pub struct Write {
     progress: Arc<dyn Progress>,
     frames: Arc<FramePool>,
     newest: Mutex<Option<(JobId, Arc<Source>)>>,
+    in_hand: InHand,
 }
 
 impl Write {
     /// The handler over its ports.
     #[must_use]
     pub fn new(engine: Engine, target: Arc<dyn Target>, cpu: Arc<dyn Cpu>, progress: Arc<dyn Progress>) -> Self {
-        Self { engine, target, cpu, progress, frames: Arc::default(), newest: Mutex::default() }
+        Self { engine, target, cpu, progress, frames: Arc::default(), newest: Mutex::default(), in_hand: InHand::default() }
     }
 
     async fn source(&self, engine: &Engine, job: JobId) -> Result<Arc<Source>> {
@@ -144,14 +145,15 @@ impl Handler for Write {
         let segments = u32::try_from(plan.segments.len()).unwrap_or(u32::MAX);
         let segment =
             plan.segments.get(number as usize).ok_or_else(|| Error::invalid(format!("job {job} has no segment {number}")))?;
-        let fan_in = if engine.is_done(job, number).await? {
-            engine.fan_in(job, segments, number, invocation.attempt).await?
+        let held = self.in_hand.take(job, number);
+        let fan_in = if invocation.redelivered && engine.is_done(job, number).await? {
+            engine.lay_down(held, segments, invocation.attempt).await?
         } else {
             let detail = self.write_segment(engine.vault(), job, &source, segment).await?;
-            let requests = engine.vault().store().requests() + Requests { put: 1, list: 1, ..Requests::default() };
+            let requests = engine.vault().store().requests() + Requests { put: 1, ..Requests::default() };
             let marker =
                 Marker { plan: source.loaded.hash.clone(), segment: number, attempt: invocation.attempt, requests, detail };
-            engine.finish_segment(job, segments, &marker).await?
+            engine.finish_segment(held, segments, &marker).await?
         };
         Ok(match fan_in {
             FanIn::Complete => Effects::publish(&RestoreSegmentsWritten { job }),

@@ -1,4 +1,7 @@
 //! New chunks become frames, frames and pages become packs.
+//!
+//! A segment's pages go together into its last pack, however many packs its chunks fill: the next backup reads them all with
+//! one request. Only pages that take up too much memory while they wait go into an earlier one.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -18,6 +21,8 @@ use crate::{
 
 /// A pack is closed before its frames and the pages that wait for it outgrow this; the rest is for its index.
 const PACK_BYTES_AIM: usize = limits::PACK_BYTES_MAX - (2 << 20);
+/// Pages that wait for the last pack may take up this much, of the pack that they wait beside.
+const WAITING_BYTES_MAX: usize = PACK_BYTES_AIM / 4;
 /// zstd level of map pages: ids do not shrink, the rest always does.
 const PAGE_LEVEL: i32 = 1;
 
@@ -143,6 +148,7 @@ impl Packer {
     pub(crate) fn finish(&mut self) -> Result<()> {
         self.flush_frame()?;
         if self.builder.is_some() || !self.drafts.is_empty() {
+            self.write_pages()?;
             self.close_pack()?;
         }
         if self.drafts.is_empty() { Ok(()) } else { Err(Error::internal("a page waits for a chunk that was never sealed")) }
@@ -175,6 +181,9 @@ impl Packer {
         let container = compress(&self.pending, self.level, &mut self.scratch)?;
         let full = |builder: &PackBuilder| builder.size_bytes() + container.len() + self.drafts_bytes > PACK_BYTES_AIM;
         if self.builder.as_ref().is_some_and(full) {
+            if self.drafts_bytes > WAITING_BYTES_MAX {
+                self.write_pages()?;
+            }
             self.close_pack()?;
         }
         let chunks = self.pending_sequences.len() as u8;
@@ -201,29 +210,37 @@ impl Packer {
         self.builder.as_mut().expect("was just made")
     }
 
-    /// Writes the pages that are complete and ends the pack.
-    fn close_pack(&mut self) -> Result<()> {
-        self.builder();
-        let mut builder = self.builder.take().expect("was just made");
-        let own = builder.pack().clone();
+    /// Writes the pages whose chunks all have their frames, into one more pack where they do not fit.
+    fn write_pages(&mut self) -> Result<()> {
         for draft in std::mem::take(&mut self.drafts) {
+            if self.builder().size_bytes() + draft.bytes_max() > PACK_BYTES_AIM {
+                self.close_pack()?;
+            }
+            let own = self.builder().pack().clone();
             let Some(page) = draft.resolve(&own, &self.packs, &self.located) else {
                 self.drafts.push_back(draft);
                 continue;
             };
             self.drafts_bytes -= draft.bytes_max();
             let container = compress(&page.encode()?, PAGE_LEVEL, &mut self.scratch)?;
-            let (frame, entry) = builder.push(FrameKind::Page, 0, container);
+            let (frame, entry) = self.builder().push(FrameKind::Page, 0, container);
             self.deltas.count(&page, 1);
             self.placed.push(Placed {
                 number: draft.number(),
-                pack: own.clone(),
+                pack: own,
                 frame,
                 offset: entry.offset,
                 sealed_bytes: entry.sealed_bytes,
                 samples: samples(&page),
             });
         }
+        Ok(())
+    }
+
+    /// Ends the pack that is being built, if there is one.
+    fn close_pack(&mut self) -> Result<()> {
+        let Some(builder) = self.builder.take() else { return Ok(()) };
+        let own = builder.pack().clone();
         let (parts, size_bytes) = builder.finish()?;
         self.sizes.insert(own.clone(), size_bytes);
         self.ready.push(Ready { name: own.name.to_string(), parts });

@@ -2,7 +2,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use stillpoint_events::{Envelope, SegmentPlanned, SegmentsTransferred};
 use stillpoint_handler::{Effects, Handler, Invocation};
-use stillpoint_jobs::{Engine, FanIn, Marker};
+use stillpoint_jobs::{Engine, FanIn, InHand, Marker};
 use stillpoint_model::{Error, JobId, Requests, Result};
 use stillpoint_ports::{Cpu, Platforms, Progress};
 
@@ -23,13 +23,23 @@ pub struct Transfer {
     level: i32,
     buffers: Arc<Buffers>,
     bases: Mutex<Vec<(JobId, Slot)>>,
+    in_hand: InHand,
 }
 
 impl Transfer {
     /// The handler over its ports; `level` is the zstd level.
     #[must_use]
     pub fn new(engine: Engine, platforms: Platforms, cpu: Arc<dyn Cpu>, progress: Arc<dyn Progress>, level: i32) -> Self {
-        Self { engine, platforms, cpu, progress, level, buffers: Arc::default(), bases: Mutex::default() }
+        Self {
+            engine,
+            platforms,
+            cpu,
+            progress,
+            level,
+            buffers: Arc::default(),
+            bases: Mutex::default(),
+            in_hand: InHand::default(),
+        }
     }
 
     /// The job's plan and reference points; read once, whichever of its segments comes first.
@@ -60,8 +70,9 @@ impl Handler for Transfer {
         if segment >= segments {
             return Err(Error::invalid(format!("job {job} has no segment {segment}")));
         }
-        let fan_in = if engine.is_done(job, segment).await? {
-            engine.fan_in(job, segments, segment, invocation.attempt).await?
+        let held = self.in_hand.take(job, segment);
+        let fan_in = if invocation.redelivered && engine.is_done(job, segment).await? {
+            engine.lay_down(held, segments, invocation.attempt).await?
         } else {
             let step = Step {
                 engine: &engine,
@@ -75,10 +86,10 @@ impl Handler for Transfer {
                 attempt: invocation.attempt,
             };
             let detail = step.run().await?;
-            // The marker's own create and the look at its group follow.
-            let requests = engine.vault().store().requests() + Requests { put: 1, list: 1, ..Requests::default() };
+            // The marker's own create follows.
+            let requests = engine.vault().store().requests() + Requests { put: 1, ..Requests::default() };
             let marker = Marker { plan: basis.plan_hash.clone(), segment, attempt: invocation.attempt, requests, detail };
-            engine.finish_segment(job, segments, &marker).await?
+            engine.finish_segment(held, segments, &marker).await?
         };
         Ok(match fan_in {
             FanIn::Complete => Effects::publish(&SegmentsTransferred { job }),

@@ -10,6 +10,7 @@
 mod backup;
 mod decision;
 mod engine;
+mod in_hand;
 mod ledger;
 mod listing;
 mod marker;
@@ -20,6 +21,7 @@ mod wiring;
 pub use backup::{BackupPlan, Neighbour, PackDelta, PageChange, PagePlace, Samples, Transferred};
 pub use decision::Decision;
 pub use engine::Engine;
+pub use in_hand::{Held, InHand};
 pub use ledger::{DiskOutcome, Job, LedgerRecord, Operation, Outcome, Request};
 pub use listing::JobListing;
 pub use marker::{FanIn, Marker};

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use stillpoint_model::{AttemptId, Error, ErrorKind, JobId, Requests, Result};
 use stillpoint_vault::{GROUP_SEGMENTS, Kind, MARKER, Name};
 
-use crate::Engine;
+use crate::{Engine, Held};
 
 const GROUP: Kind = Kind::small("group");
 /// Markers read at once.
@@ -21,7 +21,7 @@ pub struct Marker<T> {
     pub segment: u32,
     /// Who did it.
     pub attempt: AttemptId,
-    /// Requests it took, this marker and the look at its group included.
+    /// Requests it took, this marker included. The look that may follow is counted by whoever seals.
     pub requests: Requests,
     /// The operation's part.
     pub detail: T,
@@ -52,7 +52,8 @@ fn segment_of(name: &str) -> Option<u32> {
 }
 
 impl Engine {
-    /// Whether a segment has its marker.
+    /// Whether a segment has its marker. Worth a request only where the event may have come before: what is done twice makes
+    /// packs that nothing refers to, and the marker of the first stands.
     ///
     /// # Errors
     /// As the store.
@@ -64,24 +65,34 @@ impl Engine {
         }
     }
 
-    /// Creates a segment's marker (one that exists already stands) and looks whether it was the last of `segments`. The look
-    /// is at the set of markers, never a count of messages: repeated or lost deliveries change nothing.
+    /// Creates the marker of the segment in hand (one that exists already stands), lays the segment down, and says whether
+    /// it was the last of `segments`, as [`Engine::lay_down`].
     ///
     /// # Errors
     /// As the store.
-    pub async fn finish_segment<T: Serialize>(&self, job: JobId, segments: u32, marker: &Marker<T>) -> Result<FanIn> {
-        match self.vault().create_record(MARKER, &Name::Marker(job, marker.segment), marker).await {
+    pub async fn finish_segment<T: Serialize>(&self, held: Held, segments: u32, marker: &Marker<T>) -> Result<FanIn> {
+        match self.vault().create_record(MARKER, &Name::Marker(held.job(), held.segment()), marker).await {
             Err(error) if error.kind() != ErrorKind::Conflict => return Err(error),
             _ => {}
         }
-        self.fan_in(job, segments, marker.segment, marker.attempt).await
+        self.lay_down(held, segments, marker.attempt).await
+    }
+
+    /// Lays a segment down that has its marker. The last one of its group that this process lays down looks at the set of
+    /// markers, never at a count of messages: repeated or lost deliveries change nothing. See [`crate::InHand`].
+    ///
+    /// # Errors
+    /// As the store.
+    pub async fn lay_down(&self, held: Held, segments: u32, attempt: AttemptId) -> Result<FanIn> {
+        let (job, segment) = (held.job(), held.segment());
+        if held.lay_down() { self.fan_in(job, segments, segment, attempt).await } else { Ok(FanIn::Pending) }
     }
 
     /// Looks at the group of `segment`, then, if it is complete, at all groups.
     ///
     /// # Errors
     /// As the store.
-    pub async fn fan_in(&self, job: JobId, segments: u32, segment: u32, attempt: AttemptId) -> Result<FanIn> {
+    async fn fan_in(&self, job: JobId, segments: u32, segment: u32, attempt: AttemptId) -> Result<FanIn> {
         let group = segment / GROUP_SEGMENTS;
         let listed = self.vault().store().list(&Name::group_folder(job, group)).await?;
         let done: BTreeSet<u32> = listed.iter().filter_map(|entry| segment_of(&entry.name)).collect();

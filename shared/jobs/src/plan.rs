@@ -6,10 +6,15 @@ use crate::Engine;
 
 /// Data that one segment covers at least, so that small disks still have several segments to work on at once.
 const SEGMENT_BYTES_MIN: u64 = 64 << 20;
-/// ... and at most: 4 GiB are read and stored in half a minute, well within the life of a function.
-const SEGMENT_BYTES_MAX: u64 = 4 << 30;
+/// Segments that a job aims at from 1 GiB of data on: enough to work on many at once, and each costs a marker, a read of the
+/// parent's pages and a pack that is not full.
+const SEGMENTS_FEW: u64 = 16;
+/// ... until each has this much data: what has to be read again after a crash.
+const SEGMENT_BYTES_FEW_MAX: u64 = 256 << 20;
 /// Segments that a job aims at when its data is large: with their packs, 1 TiB with 3 % changed stays below 600 creates.
-const SEGMENTS_AIM: u64 = 240;
+const SEGMENTS_MANY: u64 = 240;
+/// Data that one segment covers at most: 4 GiB are read and stored in half a minute, well within the life of a function.
+const SEGMENT_BYTES_MAX: u64 = 4 << 30;
 /// Pages with content in one segment; bounds the marker and the memory of a step (24 MiB of map pages).
 const SEGMENT_PAGES_MAX: u32 = 1024;
 
@@ -50,11 +55,17 @@ pub struct Loaded<T> {
     pub hash: String,
 }
 
+/// Bytes of data that one segment of a job with `total` bytes covers.
+fn segment_bytes(total: u64) -> u64 {
+    let few = total.div_ceil(SEGMENTS_FEW).clamp(SEGMENT_BYTES_MIN, SEGMENT_BYTES_FEW_MAX);
+    few.max(total / SEGMENTS_MANY).min(SEGMENT_BYTES_MAX)
+}
+
 /// Cuts pages with content, given as (disk, page, bytes of data) in order, into segments.
 #[must_use]
 pub fn cut(pages: &[(u16, u32, u64)]) -> Vec<Segment> {
     let total: u64 = pages.iter().map(|(_, _, bytes)| bytes).sum();
-    let aim = (total / SEGMENTS_AIM).clamp(SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX);
+    let aim = segment_bytes(total);
     let mut segments: Vec<Segment> = Vec::new();
     let mut filled = 0;
     for &(disk, page, bytes) in pages {
@@ -133,6 +144,14 @@ mod tests {
         let sparse: Vec<_> = (0..32).map(|n| (0, n * 1000, PAGE_BYTES / 32)).collect();
         assert_eq!(cut(&sparse).len(), 1);
         assert_eq!(cut(&sparse)[0].pages, 31_001);
+    }
+
+    #[test]
+    fn disks_of_some_gibibytes_are_cut_into_sixteen() {
+        let count = |gib: u32| cut(&pages(0, 0..gib * 32)).len();
+        assert_eq!([1, 2, 4].map(count), [16; 3]);
+        assert_eq!([8, 32, 60].map(count), [32, 128, 240], "256 MiB each");
+        assert_eq!([64, 128].map(count).map(|count| (240..=260).contains(&count)), [true; 2]);
     }
 
     #[test]

@@ -69,12 +69,13 @@ impl Vault {
         Ok(absent)
     }
 
-    /// Checks that everything every committed point needs exists, by listing; reads no pack.
+    /// Checks that everything every committed point needs exists, by listing; reads no pack, and everything else from the store.
     ///
     /// # Errors
     /// As the store; damage is a finding, not an error.
     pub async fn audit(&self) -> Result<Report> {
-        let entries = self.store().list("").await?;
+        let vault = self.afresh();
+        let entries = vault.store().list("").await?;
         let mut report = Report::default();
         let mut sizes = HashMap::new();
         let mut points = Vec::new();
@@ -91,7 +92,7 @@ impl Vault {
             report.points += 1;
             let finding = |object: String, problem: String| Finding { item: item.clone(), point: id, object, problem };
             report.objects += 1;
-            let point = match self.point(&item, id).await {
+            let point = match vault.point(&item, id).await {
                 Err(error) if error.kind() == ErrorKind::Unavailable => return Err(error),
                 Err(error) => {
                     report.findings.push(finding(Name::Point(item.clone(), id).to_string(), error.one_line()));
@@ -101,7 +102,7 @@ impl Vault {
             };
             report.objects += 1;
             // The whole manifest: its disk maps are needed too, and a flipped byte in them shows here.
-            match self.manifest(&point).await {
+            match vault.manifest(&point).await {
                 Ok(manifest) => {
                     for used in manifest.packs {
                         let problem = match sizes.get(&*used.pack.name) {

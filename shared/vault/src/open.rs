@@ -5,10 +5,11 @@ use serde::{Deserialize, Serialize};
 use stillpoint_format::{KeySlot, Keys, MasterKey, Secret, SlotKind, limits, open_record, peek_record, seal_record};
 use stillpoint_model::{Error, ErrorKind, Result, VaultId, geometry::CHUNK_BYTES};
 use stillpoint_ports::{Clock, Random, ulid};
-use stillpoint_store::Store;
+use stillpoint_store::{Entry, Store};
 
 use crate::{
     Name,
+    kept::Kept,
     record::{KEY_SLOT, VAULT},
 };
 
@@ -54,6 +55,7 @@ pub struct Vault {
     identity: Arc<Identity>,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
+    pub(crate) kept: Arc<Kept>,
 }
 
 /// A vault that is about to be: nothing of it is visible before [`Draft::commit`].
@@ -98,7 +100,14 @@ impl Draft {
     /// `conflict` when another vault was made here meanwhile; as the store.
     pub async fn commit(self) -> Result<Vault> {
         let keys = Arc::new(Keys::derive(self.identity.id, &self.master));
-        let vault = Vault { store: self.store, keys, identity: Arc::new(self.identity), clock: self.clock, random: self.random };
+        let vault = Vault {
+            store: self.store,
+            keys,
+            identity: Arc::new(self.identity),
+            clock: self.clock,
+            random: self.random,
+            kept: Arc::default(),
+        };
         for (kind, secret) in &self.secrets {
             vault.write_slot(*kind, secret, &self.master).await?;
         }
@@ -113,19 +122,7 @@ impl Vault {
     /// # Errors
     /// `missing` when there is no vault, `invalid` when it is of a newer format, `corrupt`.
     pub async fn identify(store: &Store) -> Result<Identity> {
-        let bytes = store.get(&Name::Vault.to_string(), limits::RECORD_BYTES_MAX).await.map_err(|error| match error.kind() {
-            ErrorKind::Missing => {
-                Error::missing(format!("{} holds no vault; make one with `stillpoint vault create`", store.url()))
-            }
-            _ => error,
-        })?;
-        let damaged = |error: stillpoint_format::Error| Error::from(error).context(format!("vault.json in {}", store.url()));
-        let Version { format_version: found } = peek_record(VAULT.name, &bytes).map_err(damaged)?;
-        if found > limits::FORMAT_VERSION {
-            let known = limits::FORMAT_VERSION;
-            return Err(damaged(stillpoint_format::Error::Newer { structure: "the vault", found, known }));
-        }
-        peek_record(VAULT.name, &bytes).map_err(damaged)
+        Ok(read_identity(store).await?.0)
     }
 
     /// Opens the vault in `store` with the secret of any of its key slots.
@@ -133,19 +130,16 @@ impl Vault {
     /// # Errors
     /// As [`Vault::identify`]; `denied` when no slot opens with this secret.
     pub async fn open(store: Store, secret: &Secret, clock: Arc<dyn Clock>, random: Arc<dyn Random>) -> Result<Self> {
-        let identity = Self::identify(&store).await?;
-        let slots = read_slots(&store).await?;
-        let master = slots.iter().find_map(|(_, _, slot)| slot.unwrap_with(identity.id, secret).ok());
-        let Some(master) = master else {
-            return Err(Error::denied(format!("the key opens none of the {} key slots of vault {}", slots.len(), identity.id)));
-        };
-        let keys = Keys::derive(identity.id, &master);
-        let vault = Self { store, keys: Arc::new(keys), identity: Arc::new(identity), clock, random };
-        let signed: Identity = vault.read_record(VAULT, &Name::Vault).await?;
-        if signed != *vault.identity || signed.chunk_bytes != CHUNK_BYTES {
-            return Err(Error::corrupt("vault.json changed while it was being read"));
+        let (identity, bytes) = read_identity(&store).await?;
+        let keys = Keys::derive(identity.id, &unwrap(&store, identity.id, secret).await?);
+        let name = Name::Vault.to_string();
+        // What was read to find the key is what the key says is authentic.
+        let signed: Identity =
+            open_record(&keys.signature, VAULT.name, &name, &bytes).map_err(|error| Error::from(error).context(&name))?;
+        if signed.chunk_bytes != CHUNK_BYTES {
+            return Err(Error::invalid(format!("the vault has chunks of {} bytes, not {CHUNK_BYTES}", signed.chunk_bytes)));
         }
-        Ok(vault)
+        Ok(Self { store, keys: Arc::new(keys), identity: Arc::new(signed), clock, random, kept: Arc::default() })
     }
 
     /// The store, for objects that are not records.
@@ -182,6 +176,12 @@ impl Vault {
     #[must_use]
     pub fn ulid(&self) -> ulid::Ulid {
         ulid(&*self.clock, &*self.random)
+    }
+
+    /// The same vault, reading everything from the store, also what this process has read before.
+    #[must_use]
+    pub fn afresh(&self) -> Self {
+        Self { kept: Arc::default(), ..self.clone() }
     }
 
     /// The same vault, whose requests are also counted apart.
@@ -236,6 +236,21 @@ impl Vault {
     }
 }
 
+/// `vault.json`, unauthenticated, and its bytes.
+async fn read_identity(store: &Store) -> Result<(Identity, bytes::Bytes)> {
+    let bytes = store.get(&Name::Vault.to_string(), limits::RECORD_BYTES_MAX).await.map_err(|error| match error.kind() {
+        ErrorKind::Missing => Error::missing(format!("{} holds no vault; make one with `stillpoint vault create`", store.url())),
+        _ => error,
+    })?;
+    let damaged = |error: stillpoint_format::Error| Error::from(error).context(format!("vault.json in {}", store.url()));
+    let Version { format_version: found } = peek_record(VAULT.name, &bytes).map_err(damaged)?;
+    if found > limits::FORMAT_VERSION {
+        let known = limits::FORMAT_VERSION;
+        return Err(damaged(stillpoint_format::Error::Newer { structure: "the vault", found, known }));
+    }
+    Ok((peek_record(VAULT.name, &bytes).map_err(damaged)?, bytes))
+}
+
 fn slot_seq(name: &str) -> Option<u32> {
     match name.parse() {
         Ok(Name::KeySlot(seq)) => Some(seq),
@@ -247,14 +262,33 @@ fn slot_seq(name: &str) -> Option<u32> {
 async fn read_slots(store: &Store) -> Result<Vec<(u32, bytes::Bytes, KeySlot)>> {
     let mut slots = Vec::new();
     for entry in store.list(Name::KEYS).await? {
-        let Some(seq) = slot_seq(&entry.name).filter(|_| entry.size_bytes <= limits::RECORD_BYTES_MAX) else { continue };
-        let bytes = store.get(&entry.name, limits::RECORD_BYTES_MAX).await?;
-        if let Ok(slot) = peek_record(KEY_SLOT.name, &bytes) {
-            slots.push((seq, bytes, slot));
-        }
+        slots.extend(read_slot(store, &entry).await?);
         if slots.len() == KEY_SLOTS_MAX {
             break;
         }
     }
     Ok(slots)
+}
+
+/// One slot, if it parses.
+async fn read_slot(store: &Store, entry: &Entry) -> Result<Option<(u32, bytes::Bytes, KeySlot)>> {
+    let Some(seq) = slot_seq(&entry.name).filter(|_| entry.size_bytes <= limits::RECORD_BYTES_MAX) else { return Ok(None) };
+    let bytes = store.get(&entry.name, limits::RECORD_BYTES_MAX).await?;
+    Ok(peek_record(KEY_SLOT.name, &bytes).ok().map(|slot| (seq, bytes, slot)))
+}
+
+/// The master key of `vault` from the first slot that `secret` opens; slots after that one are not read.
+async fn unwrap(store: &Store, vault: VaultId, secret: &Secret) -> Result<MasterKey> {
+    let mut tried = 0;
+    for entry in store.list(Name::KEYS).await? {
+        let Some((_, _, slot)) = read_slot(store, &entry).await? else { continue };
+        tried += 1;
+        if let Ok(master) = slot.unwrap_with(vault, secret) {
+            return Ok(master);
+        }
+        if tried == KEY_SLOTS_MAX {
+            break;
+        }
+    }
+    Err(Error::denied(format!("the key opens none of the {tried} key slots of vault {vault}")))
 }

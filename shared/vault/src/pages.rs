@@ -4,8 +4,11 @@ use stillpoint_model::{Error, Result};
 
 use crate::Vault;
 
-/// Sealed bytes between two pages that are cheaper to read over than to ask twice for.
-const GAP_BYTES_MAX: u64 = 128 * 1024;
+/// Sealed bytes between two pages that are cheaper to read over than to ask twice for: some 20 pages that another segment or a
+/// later point replaced.
+const GAP_BYTES_MAX: u64 = 512 * 1024;
+/// Sealed bytes read with one request, gaps included.
+const RUN_BYTES_MAX: u64 = 8 * 1024 * 1024;
 /// Pages read with one request: about 4 MiB.
 const RUN_PAGES_MAX: usize = 128;
 /// Requests for pages under way at once.
@@ -26,7 +29,12 @@ fn runs(refs: &[PageRef]) -> Vec<Run> {
     for (position, page) in order {
         let (start, end) = (u64::from(page.offset), u64::from(page.offset) + u64::from(page.sealed_bytes));
         match runs.last_mut() {
-            Some(run) if run.pack == page.pack && start <= run.end + GAP_BYTES_MAX && run.pages.len() < RUN_PAGES_MAX => {
+            Some(run)
+                if run.pack == page.pack
+                    && start <= run.end + GAP_BYTES_MAX
+                    && end <= run.start + RUN_BYTES_MAX
+                    && run.pages.len() < RUN_PAGES_MAX =>
+            {
                 run.end = run.end.max(end);
                 run.pages.push((position, page));
             }

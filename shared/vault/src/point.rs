@@ -124,8 +124,10 @@ impl Vault {
     /// # Errors
     /// As the store.
     pub async fn write_manifest(&self, name: &Name, encoded: Encoded) -> Result<ManifestObject> {
-        self.store().create(&name.to_string(), vec![encoded.bytes]).await?;
-        Ok(ManifestObject { name: name.to_string(), sections: encoded.sections })
+        let text = name.to_string();
+        self.store().create(&text, vec![encoded.bytes.clone()]).await?;
+        self.kept.keep(&text, &encoded.bytes);
+        Ok(ManifestObject { name: text, sections: encoded.sections })
     }
 
     /// Commits a recovery point: until this succeeds no reader sees anything of it.
@@ -136,7 +138,7 @@ impl Vault {
         self.create_record(POINT, &Name::Point(point.item.clone(), point.id), point).await.map(drop)
     }
 
-    /// A point's whole manifest.
+    /// A point's whole manifest; one that this process created or read before is not asked for again.
     ///
     /// # Errors
     /// `missing`, `corrupt`; as the store.
@@ -144,8 +146,13 @@ impl Vault {
         let object = &point.manifest;
         let context = |error: stillpoint_format::Error| Error::from(error).context(&object.name);
         let size = object.sections.object_bytes().ok_or_else(|| Error::corrupt(format!("{}: sections overlap", object.name)))?;
-        let bytes = self.store().get(&object.name, size).await?;
-        Manifest::decode(&bytes, &object.sections).map_err(context)
+        let bytes = match self.kept.get(&object.name) {
+            Some(bytes) => bytes,
+            None => self.store().get(&object.name, size).await?,
+        };
+        let manifest = Manifest::decode(&bytes, &object.sections).map_err(context)?;
+        self.kept.keep(&object.name, &bytes);
+        Ok(manifest)
     }
 
     /// The packs that a point needs, without its disk maps.

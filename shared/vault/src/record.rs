@@ -35,7 +35,7 @@ impl Vault {
     ///
     /// # Errors
     /// `conflict` when the name is taken by another body, `invalid` when the body is too large; as the store.
-    pub async fn create_record<T: Serialize>(&self, kind: Kind, name: &Name, body: &T) -> Result<Vec<u8>> {
+    pub async fn create_record<T: Serialize>(&self, kind: Kind, name: &Name, body: &T) -> Result<bytes::Bytes> {
         let text = name.to_string();
         let bytes = seal_record(&self.keys().signature, kind.name, &text, body);
         if bytes.len() as u64 > kind.bytes_max {
@@ -46,7 +46,9 @@ impl Vault {
                 kind.bytes_max
             )));
         }
-        self.store().create(&text, vec![bytes.clone().into()]).await?;
+        let bytes = bytes::Bytes::from(bytes);
+        self.store().create(&text, vec![bytes.clone()]).await?;
+        self.kept.keep(&text, &bytes);
         Ok(bytes)
     }
 
@@ -58,15 +60,20 @@ impl Vault {
         Ok(self.read_record_bytes(kind, name).await?.0)
     }
 
-    /// Reads and checks a record; also returns the object's bytes.
+    /// Reads and checks a record; also returns the object's bytes. One that this process created or read before is not
+    /// asked for again.
     ///
     /// # Errors
     /// As [`Vault::read_record`].
     pub async fn read_record_bytes<T: DeserializeOwned>(&self, kind: Kind, name: &Name) -> Result<(T, bytes::Bytes)> {
         let text = name.to_string();
-        let bytes = self.store().get(&text, kind.bytes_max).await?;
+        let bytes = match self.kept.get(&text) {
+            Some(bytes) => bytes,
+            None => self.store().get(&text, kind.bytes_max).await?,
+        };
         let body =
             open_record(&self.keys().signature, kind.name, &text, &bytes).map_err(|error| Error::from(error).context(&text))?;
+        self.kept.keep(&text, &bytes);
         Ok((body, bytes))
     }
 }
