@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, Parser, Subcommand};
+use stillpoint_kms::KeyArn;
 use stillpoint_model::{Consistency, DiskName, Error, ItemName, JobId};
 
 /// Backs up virtual machines to object storage, provably.
@@ -24,6 +25,9 @@ pub struct Global {
     /// The key file [default: ~/.config/stillpoint/<vault-id>.key]
     #[arg(long, global = true, value_name = "FILE", env = "STILLPOINT_KEY_FILE")]
     pub key_file: Option<PathBuf>,
+    /// The AWS KMS key, or an alias of it, that opens the vault, or for `vault create` is to open it, too
+    #[arg(long, global = true, value_name = "ARN", env = "STILLPOINT_KMS_KEY")]
+    pub kms: Option<KeyArn>,
     /// Print one JSON document
     #[arg(long, global = true)]
     pub json: bool,
@@ -114,12 +118,21 @@ pub enum Vault {
         /// Write the recovery key here instead of printing it
         #[arg(long, value_name = "FILE")]
         recovery_key_file: Option<PathBuf>,
+        /// Write no key file: with --kms, commands open the vault through AWS KMS
+        #[arg(long)]
+        no_key_file: bool,
+    },
+    /// Let a key of AWS KMS open the vault, too
+    AddKms {
+        /// The key, or an alias of it
+        #[arg(value_name = "ARN")]
+        key: KeyArn,
     },
     /// Describe the vault
     Info,
     /// Check that everything every recovery point needs exists
     Check,
-    /// Open a vault that was made elsewhere: puts a key file for it on this machine
+    /// Open a vault that was made elsewhere: puts a key file for it on this machine, unless it opens through AWS KMS here
     Open {
         /// The recovery key
         #[arg(long, value_name = "KEY", conflicts_with = "recovery_key_file")]

@@ -56,13 +56,18 @@ pub fn write_private(path: &Path, text: &str) -> Result<()> {
     })
 }
 
+/// The error for a key file that is not there, and nothing else that opens the vault.
+pub fn missing(path: &Path) -> Error {
+    Error::missing(format!(
+        "there is no key file {}; give --key-file FILE, or make one with `stillpoint vault open --recovery-key-file FILE`",
+        path.display()
+    ))
+}
+
 /// Reads a key file; warns when others can read it too.
 pub fn read(path: &Path, vault: VaultId) -> Result<Secret> {
     let context = |error: std::io::Error| match error.kind() {
-        std::io::ErrorKind::NotFound => Error::missing(format!(
-            "there is no key file {}; give --key-file FILE, or make one with `stillpoint vault open --recovery-key-file FILE`",
-            path.display()
-        )),
+        std::io::ErrorKind::NotFound => missing(path),
         _ => Error::from(error).context(format!("cannot read key file {}", path.display())),
     };
     let invalid = || Error::invalid(format!("{} is not a Stillpoint key file", path.display()));

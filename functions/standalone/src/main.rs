@@ -1,7 +1,7 @@
 //! The `stillpoint` binary: every function in one process, and the operator's commands.
 //!
 //! * **Consumes** and **emits** what the functions do, through the in-process host.
-//! * **Idempotency key:** theirs. **Permissions:** theirs, and the key file. **What survives a crash:** jobs, which the next
+//! * **Idempotency key:** theirs. **Permissions:** theirs, and the key file, or `kms:Decrypt` with the key of a KMS slot. **What survives a crash:** jobs, which the next
 //!   command takes on.
 
 mod args;
@@ -10,6 +10,7 @@ mod disks;
 mod failure;
 mod folders;
 mod interrupt;
+mod key;
 mod keyfile;
 mod output;
 mod progress;

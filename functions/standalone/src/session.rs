@@ -1,12 +1,12 @@
 //! An opened vault with everything that commands need around it.
 
-use std::{path::PathBuf, sync::Arc};
+use std::sync::Arc;
 
 use stillpoint_events::Outgoing;
 use stillpoint_handler::Functions;
 use stillpoint_image::{ImagePlatform, ImageTarget};
 use stillpoint_jobs::{Engine, Job, Wiring};
-use stillpoint_model::{Error, JobId, JobState, Result, VaultId};
+use stillpoint_model::{Error, JobId, JobState, Result};
 use stillpoint_ports::{Clock, Cpu, Platforms, Progress, Random, Target};
 use stillpoint_runtime::{Ended, Host, JobLock, adopt_unfinished, host_name, segments_in_flight};
 use stillpoint_store::{Access, Store};
@@ -17,7 +17,8 @@ use crate::{
     args::Global,
     disks,
     interrupt::Interrupt,
-    keyfile, output,
+    key::Key,
+    output,
     progress::{Display, Style},
 };
 
@@ -45,7 +46,7 @@ pub struct Session {
     pub platforms: Platforms,
     pub target: Arc<dyn Target>,
     pub cpu: Arc<dyn Cpu>,
-    pub key_path: PathBuf,
+    pub key: Key,
     clock: Arc<dyn Clock>,
 }
 
@@ -53,20 +54,19 @@ impl Session {
     /// Opens the vault that the options name.
     pub async fn open(global: Global) -> Result<Self> {
         let store = Store::open(&vault_url(&global)?, Access::Existing)?;
-        let identity = Vault::identify(&store).await?;
-        let key_path = key_path(&global, identity.id)?;
-        let secret = keyfile::read(&key_path, identity.id)?;
         let (clock, random) = system();
-        let vault = Vault::open(store, &secret, Arc::clone(&clock), random).await?;
-        Ok(Self::around(global, vault, key_path, clock))
+        let identity = Vault::identify(&store).await?;
+        let key = Key::at_hand(&global, identity.id)?;
+        let vault = key.open(store, Arc::clone(&clock), random).await?;
+        Ok(Self::around(global, vault, key, clock))
     }
 
     /// A session over a vault that is open already.
-    fn around(global: Global, vault: Vault, key_path: PathBuf, clock: Arc<dyn Clock>) -> Self {
+    fn around(global: Global, vault: Vault, key: Key, clock: Arc<dyn Clock>) -> Self {
         let platforms = Platforms::default().with("image", Arc::new(ImagePlatform::new(Arc::clone(&clock))));
         let cpu: Arc<dyn Cpu> = Arc::new(CpuPool::default());
         let target: Arc<dyn Target> = Arc::new(ImageTarget::new());
-        Self { global, engine: Engine::new(vault.clone()), vault, platforms, target, cpu, key_path, clock }
+        Self { global, engine: Engine::new(vault.clone()), vault, platforms, target, cpu, key, clock }
     }
 
     /// Every function, wired to this session.
@@ -175,9 +175,4 @@ impl Session {
     pub async fn handle(&self, events: Vec<Outgoing>, locks: Vec<JobLock>) -> Ended {
         self.host(Arc::new(())).run(events, locks).await
     }
-}
-
-/// Where the key of a vault is read from.
-pub fn key_path(global: &Global, vault: VaultId) -> Result<PathBuf> {
-    global.key_file.clone().map_or_else(|| keyfile::default_path(vault), Ok)
 }

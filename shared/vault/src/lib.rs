@@ -12,12 +12,12 @@
 mod audit;
 mod chunks;
 mod item;
-mod kept;
 mod layout;
 mod open;
 mod pages;
 mod point;
 mod record;
+mod service;
 
 pub use audit::{Finding, Report};
 pub use chunks::{ChunkRead, FramePool};
@@ -26,3 +26,4 @@ pub use layout::{GROUP_SEGMENTS, Name, SEQ_MAX};
 pub use open::{Draft, Identity, SlotSummary, Vault};
 pub use point::{ManifestObject, Point, PointDisk, PointListing};
 pub use record::{Kind, MARKER, PLAN};
+pub use service::Opener;

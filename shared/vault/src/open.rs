@@ -4,12 +4,11 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use stillpoint_format::{KeySlot, Keys, MasterKey, Secret, SlotKind, limits, open_record, peek_record, seal_record};
 use stillpoint_model::{Error, ErrorKind, Result, VaultId, geometry::CHUNK_BYTES};
-use stillpoint_ports::{Clock, Random, ulid};
+use stillpoint_ports::{Clock, DataKey, Random, ulid};
 use stillpoint_store::{Entry, Store};
 
 use crate::{
     Name,
-    kept::Kept,
     record::{KEY_SLOT, VAULT},
 };
 
@@ -45,6 +44,9 @@ pub struct SlotSummary {
     pub seq: u32,
     /// What opens it.
     pub kind: SlotKind,
+    /// Of a KMS slot: the ARN of the KMS key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
 }
 
 /// An opened vault. Clones share the store's connection.
@@ -55,7 +57,6 @@ pub struct Vault {
     identity: Arc<Identity>,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
-    pub(crate) kept: Arc<Kept>,
 }
 
 /// A vault that is about to be: nothing of it is visible before [`Draft::commit`].
@@ -65,7 +66,8 @@ pub struct Draft {
     /// Its identity to be.
     pub identity: Identity,
     /// Secrets of the slots to be, in order: the caller keeps them safe before it commits.
-    pub secrets: [(SlotKind, Secret); KEY_SLOTS_MIN],
+    pub secrets: Vec<(SlotKind, Secret)>,
+    pub(crate) services: Vec<DataKey>,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
 }
@@ -90,26 +92,28 @@ impl Draft {
         let id = VaultId::new(ulid(&*clock, &*random));
         store.probe(&format!("probe-{id}")).await?;
         let identity = Identity { id, format_version: limits::FORMAT_VERSION, chunk_bytes: CHUNK_BYTES, created: clock.now() };
-        let secrets = [(SlotKind::KeyFile, random_bytes(&*random)), (SlotKind::RecoveryKey, random_bytes(&*random))];
-        Ok(Self { store, master: MasterKey::new(random_bytes(&*random)), identity, secrets, clock, random })
+        let secrets = vec![(SlotKind::KeyFile, random_bytes(&*random)), (SlotKind::RecoveryKey, random_bytes(&*random))];
+        let master = MasterKey::new(random_bytes(&*random));
+        Ok(Self { store, master, identity, secrets, services: Vec::new(), clock, random })
     }
 
     /// Writes the key slots, then `vault.json`: creating that is what makes the vault.
     ///
     /// # Errors
-    /// `conflict` when another vault was made here meanwhile; as the store.
+    /// `invalid` with fewer than two ways to open it; `conflict` when another vault was made here meanwhile; as the store.
     pub async fn commit(self) -> Result<Vault> {
+        if self.secrets.len() + self.services.len() < KEY_SLOTS_MIN {
+            return Err(Error::invalid(format!(
+                "a vault needs {KEY_SLOTS_MIN} ways to open it; give --kms, or leave the key file"
+            )));
+        }
         let keys = Arc::new(Keys::derive(self.identity.id, &self.master));
-        let vault = Vault {
-            store: self.store,
-            keys,
-            identity: Arc::new(self.identity),
-            clock: self.clock,
-            random: self.random,
-            kept: Arc::default(),
-        };
+        let vault = Vault { store: self.store, keys, identity: Arc::new(self.identity), clock: self.clock, random: self.random };
         for (kind, secret) in &self.secrets {
             vault.write_slot(*kind, secret, &self.master).await?;
+        }
+        for made in &self.services {
+            vault.write_service_slot(made, &self.master).await?;
         }
         vault.create_record(VAULT, &Name::Vault, vault.identity()).await?;
         Ok(vault)
@@ -131,15 +135,27 @@ impl Vault {
     /// As [`Vault::identify`]; `denied` when no slot opens with this secret.
     pub async fn open(store: Store, secret: &Secret, clock: Arc<dyn Clock>, random: Arc<dyn Random>) -> Result<Self> {
         let (identity, bytes) = read_identity(&store).await?;
-        let keys = Keys::derive(identity.id, &unwrap(&store, identity.id, secret).await?);
+        let master = unwrap(&store, identity.id, secret).await?;
+        Self::opened(store, (identity.id, &bytes), &master, clock, random)
+    }
+
+    /// The vault whose id and `vault.json` were read, if `master` is its key.
+    pub(crate) fn opened(
+        store: Store,
+        (id, bytes): (VaultId, &[u8]),
+        master: &MasterKey,
+        clock: Arc<dyn Clock>,
+        random: Arc<dyn Random>,
+    ) -> Result<Self> {
+        let keys = Keys::derive(id, master);
         let name = Name::Vault.to_string();
         // What was read to find the key is what the key says is authentic.
         let signed: Identity =
-            open_record(&keys.signature, VAULT.name, &name, &bytes).map_err(|error| Error::from(error).context(&name))?;
+            open_record(&keys.signature, VAULT.name, &name, bytes).map_err(|error| Error::from(error).context(&name))?;
         if signed.chunk_bytes != CHUNK_BYTES {
             return Err(Error::invalid(format!("the vault has chunks of {} bytes, not {CHUNK_BYTES}", signed.chunk_bytes)));
         }
-        Ok(Self { store, keys: Arc::new(keys), identity: Arc::new(signed), clock, random, kept: Arc::default() })
+        Ok(Self { store, keys: Arc::new(keys), identity: Arc::new(signed), clock, random })
     }
 
     /// The store, for objects that are not records.
@@ -178,12 +194,6 @@ impl Vault {
         ulid(&*self.clock, &*self.random)
     }
 
-    /// The same vault, reading everything from the store, also what this process has read before.
-    #[must_use]
-    pub fn afresh(&self) -> Self {
-        Self { kept: Arc::default(), ..self.clone() }
-    }
-
     /// The same vault, whose requests are also counted apart.
     #[must_use]
     pub fn metered(&self) -> Self {
@@ -199,7 +209,7 @@ impl Vault {
         let authentic = |(seq, bytes, slot): (u32, bytes::Bytes, KeySlot)| {
             let name = Name::KeySlot(seq).to_string();
             let opened: KeySlot = open_record(&self.keys.signature, KEY_SLOT.name, &name, &bytes).ok()?;
-            (opened == slot).then_some(SlotSummary { seq, kind: slot.kind })
+            (opened == slot).then(|| SlotSummary { seq, kind: slot.kind, key: slot.kms.map(|service| service.key) })
         };
         let summaries: Vec<SlotSummary> = slots.into_iter().filter_map(authentic).collect();
         if summaries.len() < KEY_SLOTS_MIN {
@@ -222,12 +232,20 @@ impl Vault {
     }
 
     async fn write_slot(&self, kind: SlotKind, secret: &Secret, master: &MasterKey) -> Result<()> {
+        self.create_slot(&KeySlot::wrap(self.identity.id, kind, secret, self.salt(), master)).await
+    }
+
+    pub(crate) fn salt(&self) -> [u8; 16] {
+        random_bytes(self.random())
+    }
+
+    /// Gives the slot the next free number.
+    pub(crate) async fn create_slot(&self, slot: &KeySlot) -> Result<()> {
         let listed = self.store.list(Name::KEYS).await?;
         let mut seq = listed.iter().filter_map(|entry| slot_seq(&entry.name)).max().unwrap_or(0) + 1;
-        let slot = KeySlot::wrap(self.identity.id, kind, secret, random_bytes(self.random()), master);
         loop {
             let name = Name::KeySlot(seq).to_string();
-            let bytes = seal_record(&self.keys.signature, KEY_SLOT.name, &name, &slot);
+            let bytes = seal_record(&self.keys.signature, KEY_SLOT.name, &name, slot);
             match self.store.create(&name, vec![bytes.into()]).await {
                 Err(error) if error.kind() == ErrorKind::Conflict => seq += 1,
                 outcome => return outcome,
@@ -237,7 +255,7 @@ impl Vault {
 }
 
 /// `vault.json`, unauthenticated, and its bytes.
-async fn read_identity(store: &Store) -> Result<(Identity, bytes::Bytes)> {
+pub(crate) async fn read_identity(store: &Store) -> Result<(Identity, bytes::Bytes)> {
     let bytes = store.get(&Name::Vault.to_string(), limits::RECORD_BYTES_MAX).await.map_err(|error| match error.kind() {
         ErrorKind::Missing => Error::missing(format!("{} holds no vault; make one with `stillpoint vault create`", store.url())),
         _ => error,
@@ -259,7 +277,7 @@ fn slot_seq(name: &str) -> Option<u32> {
 }
 
 /// All slots that parse; whether they are authentic shows when they open. A damaged slot must not keep the others from it.
-async fn read_slots(store: &Store) -> Result<Vec<(u32, bytes::Bytes, KeySlot)>> {
+pub(crate) async fn read_slots(store: &Store) -> Result<Vec<(u32, bytes::Bytes, KeySlot)>> {
     let mut slots = Vec::new();
     for entry in store.list(Name::KEYS).await? {
         slots.extend(read_slot(store, &entry).await?);
@@ -278,7 +296,7 @@ async fn read_slot(store: &Store, entry: &Entry) -> Result<Option<(u32, bytes::B
 }
 
 /// The master key of `vault` from the first slot that `secret` opens; slots after that one are not read.
-async fn unwrap(store: &Store, vault: VaultId, secret: &Secret) -> Result<MasterKey> {
+pub(crate) async fn unwrap(store: &Store, vault: VaultId, secret: &Secret) -> Result<MasterKey> {
     let mut tried = 0;
     for entry in store.list(Name::KEYS).await? {
         let Some((_, _, slot)) = read_slot(store, &entry).await? else { continue };

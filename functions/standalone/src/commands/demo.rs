@@ -104,9 +104,10 @@ pub async fn run(global: Global, given: Option<PathBuf>) -> Result<ExitCode> {
     let global = Global {
         vault: Some(format!("file://{}", work.0.join("vault").display())),
         key_file: Some(work.0.join("key")),
+        kms: None,
         ..global
     };
-    vault::create(&global, Some(&work.0.join("recovery-key"))).await?;
+    vault::create(&global, Some(&work.0.join("recovery-key")), true).await?;
     let session = Session::open(global.clone()).await?;
     say(&format!("backing up {} ...", first.display()));
     let one = point_of(&session, &first, false).await?;

@@ -1,10 +1,12 @@
 use std::{
     path::{Path, PathBuf},
     process::ExitCode,
+    sync::Arc,
 };
 
 use serde::Serialize;
 use stillpoint_format::{Secret, SlotKind, parse_recovery_key, recovery_key};
+use stillpoint_kms::{KeyArn, Kms};
 use stillpoint_model::{Error, Result, VaultId};
 use stillpoint_store::{Access, Store};
 use stillpoint_vault::{Draft, SlotSummary, Vault};
@@ -12,14 +14,14 @@ use stillpoint_vault::{Draft, SlotSummary, Vault};
 use crate::{
     args::{Global, Vault as Command},
     folders::Folders,
-    keyfile, output,
-    session::{Session, key_path, system, vault_url},
+    key, keyfile, output,
+    session::{Session, system, vault_url},
 };
 
 pub async fn run(global: Global, command: Command) -> Result<ExitCode> {
     match command {
-        Command::Create { recovery_key_file } => {
-            let created = create(&global, recovery_key_file.as_deref()).await?;
+        Command::Create { recovery_key_file, no_key_file } => {
+            let created = create(&global, recovery_key_file.as_deref(), !no_key_file).await?;
             created.print(global.json).map_err(|error| match &created.recovery_key {
                 // Nobody has seen the key, and nothing can show it again.
                 Some(_) => {
@@ -28,6 +30,7 @@ pub async fn run(global: Global, command: Command) -> Result<ExitCode> {
                 None => error,
             })?;
         }
+        Command::AddKms { key } => add_kms(&Session::open(global).await?, &key).await?,
         Command::Info => info(&Session::open(global).await?).await?,
         Command::Check => return check(&Session::open(global).await?).await,
         Command::Open { recovery_key, recovery_key_file } => open(&global, recovery_key, recovery_key_file).await?,
@@ -40,7 +43,10 @@ pub async fn run(global: Global, command: Command) -> Result<ExitCode> {
 pub struct Created {
     vault: VaultId,
     url: String,
-    pub key_file: PathBuf,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key_file: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kms_key: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     recovery_key_file: Option<PathBuf>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -54,39 +60,82 @@ impl Created {
         }
         let recovery = match (&self.recovery_key, &self.recovery_key_file) {
             (Some(key), _) => format!(
-                "recovery key  {key}\n\nWrite the recovery key down and keep it away from this machine: it is shown this once. Who loses\nit and the key file loses the vault.\n"
+                "recovery key  {key}\n\nWrite the recovery key down and keep it away from this machine: it is shown this once. Who loses\nit and {} loses the vault.\n",
+                self.other_ways()
             ),
             (None, Some(file)) => format!("recovery key  in {}; keep it away from this machine\n", file.display()),
             (None, None) => String::new(),
         };
+        let row = |name: &str, value: Option<String>| value.map(|value| format!("{name:14}{value}\n")).unwrap_or_default();
         output::document(&format!(
-            "vault         {}\nat            {}\nkey file      {}\n{recovery}",
+            "vault         {}\nat            {}\n{}{}{recovery}",
             self.vault,
             self.url,
-            self.key_file.display()
+            row("key file", self.key_file.as_ref().map(|file| file.display().to_string())),
+            row("KMS key", self.kms_key.clone())
         ))
+    }
+
+    /// What else opens the vault.
+    const fn other_ways(&self) -> &'static str {
+        match (&self.key_file, &self.kms_key) {
+            (_, None) => "the key file",
+            (None, Some(_)) => "the KMS key",
+            (Some(_), Some(_)) => "the key file and the KMS key",
+        }
     }
 }
 
-/// Makes a vault, its key file and its recovery key. Nothing is left when that fails.
-pub async fn create(global: &Global, recovery_key_file: Option<&Path>) -> Result<Created> {
+/// Makes a vault, its recovery key, with `--kms` its KMS slot, and its key file if it is wanted. Nothing is left when that fails.
+pub async fn create(global: &Global, recovery_key_file: Option<&Path>, wants_key_file: bool) -> Result<Created> {
+    if !wants_key_file && global.kms.is_none() {
+        return Err(Error::invalid(
+            "--no-key-file needs --kms ARN: with the recovery key alone, losing that would lose the vault",
+        ));
+    }
     let url = vault_url(global)?;
     let directory = url::Url::parse(&url).ok().and_then(|url| url.to_file_path().ok());
     let _made = directory.as_deref().map(Folders::missing);
     let (clock, random) = system();
-    let draft = Draft::prepare(Store::open(&url, Access::Create)?, clock, random).await?;
+    let mut draft = Draft::prepare(Store::open(&url, Access::Create)?, clock, random).await?;
     let id = draft.identity.id;
-    let key_file = key_path(global, id)?;
-    let [(_, key), (_, recovery)] = draft.secrets;
-    let mut written = Written::default();
-    written.add(&key_file, || keyfile::write(&key_file, id, &key))?;
-    if let Some(file) = recovery_key_file {
-        written.add(file, || keyfile::write_private(file, &recovery_key(&recovery)))?;
+    if let Some(arn) = &global.kms {
+        draft.add_service_slot(&Kms::from_env(None), arn.as_str()).await?;
+    }
+    if !wants_key_file {
+        draft.without_key_file();
+    }
+    let (mut written, mut key_file, mut shown) = (Written::default(), None, None);
+    for (kind, secret) in &draft.secrets {
+        match (kind, recovery_key_file) {
+            (SlotKind::KeyFile, _) => {
+                let file = key_file.insert(key::path(global, id)?);
+                written.add(file, || keyfile::write(file, id, secret))?;
+            }
+            (_, Some(file)) => written.add(file, || keyfile::write_private(file, &recovery_key(secret)))?,
+            (_, None) => shown = Some(recovery_key(secret)),
+        }
     }
     draft.commit().await?;
     written.keep();
-    let recovery_key = recovery_key_file.is_none().then(|| recovery_key(&recovery));
-    Ok(Created { vault: id, url, key_file, recovery_key_file: recovery_key_file.map(Path::to_path_buf), recovery_key })
+    let kms_key = global.kms.as_ref().map(ToString::to_string);
+    let recovery_key_file = recovery_key_file.map(Path::to_path_buf);
+    Ok(Created { vault: id, url, key_file, kms_key, recovery_key_file, recovery_key: shown })
+}
+
+async fn add_kms(session: &Session, key: &KeyArn) -> Result<()> {
+    session.vault.add_service_slot(session.key.opener(), &Kms::from_env(None), key.as_str()).await?;
+    if session.global.json {
+        return output::json(&Added { vault: session.vault.identity().id, kms_key: key.as_str() });
+    }
+    output::line(&format!("vault {} opens with KMS key {key}, too", session.vault.identity().id));
+    Ok(())
+}
+
+#[derive(Serialize)]
+struct Added<'a> {
+    vault: VaultId,
+    kms_key: &'a str,
 }
 
 /// Files that go when the vault they were made for does not come to be.
@@ -117,7 +166,9 @@ struct Info {
     url: String,
     format_version: u16,
     created: jiff::Timestamp,
-    key_file: PathBuf,
+    /// Absent when AWS KMS opened the vault.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key_file: Option<PathBuf>,
     key_slots: Vec<SlotSummary>,
     machines: usize,
 }
@@ -129,25 +180,26 @@ async fn info(session: &Session) -> Result<()> {
         url: session.vault.store().url().to_owned(),
         format_version: identity.format_version,
         created: identity.created,
-        key_file: session.key_path.clone(),
+        key_file: session.key.file().map(Path::to_path_buf),
         key_slots: session.vault.slots().await?,
         machines: session.vault.item_names().await?.len(),
     };
     if session.global.json {
         return output::json(&info);
     }
-    let kind = |kind: SlotKind| match kind {
-        SlotKind::KeyFile => "key file",
-        SlotKind::RecoveryKey => "recovery key",
+    let name = |slot: &SlotSummary| match slot.kind {
+        SlotKind::KeyFile => "key file".to_owned(),
+        SlotKind::RecoveryKey => "recovery key".to_owned(),
+        SlotKind::Kms => format!("kms {}", slot.key.as_deref().unwrap_or_default()),
     };
-    let slots: Vec<&str> = info.key_slots.iter().map(|slot| kind(slot.kind)).collect();
+    let slots: Vec<String> = info.key_slots.iter().map(name).collect();
     output::line(&format!(
         "vault      {}\nat         {}\nformat     {}\ncreated    {}\nkey file   {}\nopens with {}\nmachines   {}",
         info.vault,
         info.url,
         info.format_version,
         info.created,
-        info.key_file.display(),
+        info.key_file.as_ref().map_or_else(|| "none here; AWS KMS opened it".to_owned(), |file| file.display().to_string()),
         slots.join(", "),
         info.machines
     ));
@@ -176,13 +228,14 @@ async fn check(session: &Session) -> Result<ExitCode> {
 #[derive(Serialize)]
 struct Opened {
     vault: VaultId,
-    key_file: PathBuf,
+    /// Absent when AWS KMS opens the vault here, and no key file is needed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key_file: Option<PathBuf>,
 }
 
 async fn open(global: &Global, recovery: Option<String>, recovery_file: Option<PathBuf>) -> Result<()> {
     let store = Store::open(&vault_url(global)?, Access::Existing)?;
     let id = Vault::identify(&store).await?.id;
-    let default = keyfile::default_path(id)?;
     let text = match (recovery, recovery_file) {
         (Some(text), _) => Some(text),
         (None, Some(file)) => Some(
@@ -191,36 +244,57 @@ async fn open(global: &Global, recovery: Option<String>, recovery_file: Option<P
         ),
         (None, None) => None,
     };
-    let (clock, random) = system();
-    let key_file = match text {
-        Some(text) => {
-            let recovery: Secret = parse_recovery_key(&text).map_err(|error| Error::denied(error.to_string()))?;
-            let vault = Vault::open(store, &recovery, clock, std::sync::Arc::clone(&random)).await?;
-            let path = global.key_file.clone().unwrap_or(default);
-            let mut secret: Secret = [0; 32];
-            random.fill(&mut secret);
-            keyfile::write(&path, id, &secret)?;
-            if let Err(error) = vault.add_slot(&recovery, SlotKind::KeyFile, &secret).await {
-                drop(std::fs::remove_file(&path));
-                return Err(error);
-            }
-            path
-        }
-        None => {
-            let given = global.key_file.clone();
-            let given = given
-                .ok_or_else(|| Error::invalid("give --key-file, --recovery-key or --recovery-key-file to open the vault with"))?;
-            let secret = keyfile::read(&given, id)?;
-            Vault::open(store, &secret, clock, random).await?;
-            if given != default {
-                keyfile::write(&default, id, &secret)?;
-            }
-            default
+    let key_file = match (text, &global.key_file) {
+        (Some(text), _) => Some(open_with_recovery_key(store, &text, key::path(global, id)?).await?),
+        (None, Some(file)) => Some(open_with_key_file(store, id, file).await?),
+        (None, None) => {
+            open_with_kms(global, store).await?;
+            None
         }
     };
     if global.json {
         return output::json(&Opened { vault: id, key_file });
     }
-    output::line(&format!("vault {id} can be used on this machine; its key file is {}", key_file.display()));
+    let how = key_file.map_or_else(
+        || "it opens through AWS KMS, and needs no key file".to_owned(),
+        |file| format!("its key file is {}", file.display()),
+    );
+    output::line(&format!("vault {id} can be used on this machine; {how}"));
     Ok(())
+}
+
+/// Makes a key file of this machine's own.
+async fn open_with_recovery_key(store: Store, text: &str, path: PathBuf) -> Result<PathBuf> {
+    let (clock, random) = system();
+    let recovery: Secret = parse_recovery_key(text).map_err(|error| Error::denied(error.to_string()))?;
+    let vault = Vault::open(store, &recovery, clock, Arc::clone(&random)).await?;
+    let mut secret: Secret = [0; 32];
+    random.fill(&mut secret);
+    keyfile::write(&path, vault.identity().id, &secret)?;
+    if let Err(error) = vault.add_slot(&recovery, SlotKind::KeyFile, &secret).await {
+        drop(std::fs::remove_file(&path));
+        return Err(error);
+    }
+    Ok(path)
+}
+
+/// Copies a key file to where commands look for it.
+async fn open_with_key_file(store: Store, id: VaultId, given: &Path) -> Result<PathBuf> {
+    let (clock, random) = system();
+    let default = keyfile::default_path(id)?;
+    let secret = keyfile::read(given, id)?;
+    Vault::open(store, &secret, clock, random).await?;
+    if given != default {
+        keyfile::write(&default, id, &secret)?;
+    }
+    Ok(default)
+}
+
+/// Nothing is to be put on this machine: commands open the vault so by themselves.
+async fn open_with_kms(global: &Global, store: Store) -> Result<()> {
+    if Vault::service_keys(&store).await?.is_empty() {
+        return Err(Error::invalid("give --key-file, --recovery-key or --recovery-key-file to open the vault with"));
+    }
+    let (clock, random) = system();
+    Vault::open_through(store, &Kms::from_env(global.kms.clone()), clock, random).await.map(drop)
 }
