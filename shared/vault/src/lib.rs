@@ -12,6 +12,7 @@
 mod audit;
 mod chunks;
 mod item;
+mod kept;
 mod layout;
 mod open;
 mod pages;

@@ -9,6 +9,7 @@ use stillpoint_store::{Entry, Store};
 
 use crate::{
     Name,
+    kept::Kept,
     record::{KEY_SLOT, VAULT},
 };
 
@@ -57,6 +58,7 @@ pub struct Vault {
     identity: Arc<Identity>,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
+    pub(crate) kept: Arc<Kept>,
 }
 
 /// A vault that is about to be: nothing of it is visible before [`Draft::commit`].
@@ -108,7 +110,14 @@ impl Draft {
             )));
         }
         let keys = Arc::new(Keys::derive(self.identity.id, &self.master));
-        let vault = Vault { store: self.store, keys, identity: Arc::new(self.identity), clock: self.clock, random: self.random };
+        let vault = Vault {
+            store: self.store,
+            keys,
+            identity: Arc::new(self.identity),
+            clock: self.clock,
+            random: self.random,
+            kept: Arc::default(),
+        };
         for (kind, secret) in &self.secrets {
             vault.write_slot(*kind, secret, &self.master).await?;
         }
@@ -155,7 +164,7 @@ impl Vault {
         if signed.chunk_bytes != CHUNK_BYTES {
             return Err(Error::invalid(format!("the vault has chunks of {} bytes, not {CHUNK_BYTES}", signed.chunk_bytes)));
         }
-        Ok(Self { store, keys: Arc::new(keys), identity: Arc::new(signed), clock, random })
+        Ok(Self { store, keys: Arc::new(keys), identity: Arc::new(signed), clock, random, kept: Arc::default() })
     }
 
     /// The store, for objects that are not records.
@@ -192,6 +201,12 @@ impl Vault {
     #[must_use]
     pub fn ulid(&self) -> ulid::Ulid {
         ulid(&*self.clock, &*self.random)
+    }
+
+    /// The same vault, reading everything from the store, also what this process has read before.
+    #[must_use]
+    pub fn afresh(&self) -> Self {
+        Self { kept: Arc::default(), ..self.clone() }
     }
 
     /// The same vault, whose requests are also counted apart.
