@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use stillpoint_model::{
@@ -11,6 +13,8 @@ use crate::Engine;
 const LEDGER: Kind = Kind::small("job");
 /// Times a record is tried under the next number when others write to the same ledger.
 const APPEND_TRIES: u32 = 20;
+/// Events whose failures are counted apart; more than these failing at once is one trouble.
+const FAILING_EVENTS_MAX: usize = 64;
 
 /// What a job is to do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,14 +59,34 @@ impl Operation {
     }
 }
 
-/// The first record's content: what was asked, and from which host; only that host's processes pick the job up again.
+/// What brings a job's events to its functions, and so who takes the job on when they are lost.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Carrier {
+    /// One process of its host at a time: the next command there.
+    #[default]
+    Process,
+    /// A broker, and workers: the timer.
+    Broker,
+}
+
+impl Carrier {
+    fn is_process(&self) -> bool {
+        *self == Self::Process
+    }
+}
+
+/// The first record's content: what was asked, and where; only functions there pick the job up again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Request {
     /// What to do.
     pub what: Operation,
-    /// The host that reaches the platform or target.
+    /// The site that reaches the platform or target; of a job that one process carries, its host.
     pub host: String,
+    /// Who brings its events.
+    #[serde(default, skip_serializing_if = "Carrier::is_process")]
+    pub carrier: Carrier,
 }
 
 /// What became of one disk.
@@ -115,6 +139,9 @@ pub struct LedgerRecord {
     pub attempt: AttemptId,
     /// How many processes have taken the job on.
     pub tries: u32,
+    /// Failed deliveries of its events, by event; those that are to be tried again.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub failures: BTreeMap<String, u32>,
     /// The first record only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request: Option<Request>,
@@ -163,6 +190,7 @@ impl Engine {
             at: vault.clock().now(),
             attempt: AttemptId::new(vault.ulid()),
             tries: 1,
+            failures: BTreeMap::new(),
             request: Some(request.clone()),
             segments: None,
             reason: None,
@@ -192,13 +220,7 @@ impl Engine {
 
     /// Writes the next record. Nobody is refused by a record alone: how a job ends is decided by its decision.
     pub(crate) async fn append(&self, job: &Job, change: impl FnOnce(&mut LedgerRecord)) -> Result<Job> {
-        let mut newest = LedgerRecord {
-            at: self.vault().clock().now(),
-            attempt: AttemptId::new(self.vault().ulid()),
-            request: None,
-            ..job.newest.clone()
-        };
-        change(&mut newest);
+        let newest = self.next_record(job, change);
         for seq in job.seq + 1..=(job.seq + APPEND_TRIES).min(SEQ_MAX) {
             match self.vault().create_record(LEDGER, &Name::Ledger(job.id, seq, newest.state), &newest).await {
                 Ok(_) => return Ok(Job { seq, newest, ..job.clone() }),
@@ -229,6 +251,56 @@ impl Engine {
     /// As the store.
     pub async fn adopt(&self, job: &Job) -> Result<Job> {
         self.append(job, |record| record.tries += 1).await
+    }
+
+    /// Counts a failed delivery of one of the job's events and returns how many there were; `reason` is shown until the next
+    /// record. A job that has ended counts nothing.
+    ///
+    /// # Errors
+    /// `missing` when there is no such job; as the store.
+    pub async fn count_failure(&self, id: JobId, event: &str, reason: &str) -> Result<u32> {
+        for _ in 0..APPEND_TRIES {
+            let job = self.job(id).await?;
+            let count = |record: &LedgerRecord| record.failures.get(event).copied().unwrap_or(0);
+            if job.state().is_end() {
+                return Ok(count(&job.newest));
+            }
+            let written = self
+                .append_next(&job, |record| {
+                    if record.failures.len() < FAILING_EVENTS_MAX || record.failures.contains_key(event) {
+                        *record.failures.entry(event.to_owned()).or_default() += 1;
+                    }
+                    record.reason = Some(reason.to_owned());
+                })
+                .await;
+            match written {
+                // An event that finds no room in the record is one of very many that fail.
+                Ok(job) => return Ok(job.newest.failures.get(event).copied().unwrap_or(u32::MAX)),
+                Err(error) if error.kind() == ErrorKind::Conflict => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Err(Error::unavailable(format!("the ledger of job {id} is being written by others")))
+    }
+
+    /// Writes the record that follows `job`'s newest, as nobody else has.
+    async fn append_next(&self, job: &Job, change: impl FnOnce(&mut LedgerRecord)) -> Result<Job> {
+        let newest = self.next_record(job, change);
+        let seq = job.seq + 1;
+        self.vault().create_record(LEDGER, &Name::Ledger(job.id, seq, newest.state), &newest).await?;
+        Ok(Job { seq, newest, ..job.clone() })
+    }
+
+    fn next_record(&self, job: &Job, change: impl FnOnce(&mut LedgerRecord)) -> LedgerRecord {
+        let mut newest = LedgerRecord {
+            at: self.vault().clock().now(),
+            attempt: AttemptId::new(self.vault().ulid()),
+            request: None,
+            reason: None,
+            ..job.newest.clone()
+        };
+        change(&mut newest);
+        newest
     }
 
     /// Ends a job after its sealer has done all that the job is for.

@@ -22,7 +22,7 @@ pub use backup::{BackupPlan, Neighbour, PackDelta, PageChange, PagePlace, Sample
 pub use decision::Decision;
 pub use engine::Engine;
 pub use in_hand::{Held, InHand};
-pub use ledger::{DiskOutcome, Job, LedgerRecord, Operation, Outcome, Request};
+pub use ledger::{Carrier, DiskOutcome, Job, LedgerRecord, Operation, Outcome, Request};
 pub use listing::JobListing;
 pub use marker::{FanIn, Marker};
 pub use plan::{Loaded, Plan, Segment, cut};

@@ -6,11 +6,11 @@ use crate::Engine;
 
 /// Data that one segment covers at least, so that small disks still have several segments to work on at once.
 const SEGMENT_BYTES_MIN: u64 = 64 << 20;
-/// Segments that a job aims at from 1 GiB of data on: enough to work on many at once, and each costs a marker, a read of the
+/// Segments that a job aims at from 512 MiB of data on: enough to work on many at once, and each costs a marker, a read of the
 /// parent's pages and a pack that is not full.
-const SEGMENTS_FEW: u64 = 16;
+const SEGMENTS_FEW: u64 = 8;
 /// ... until each has this much data: what has to be read again after a crash.
-const SEGMENT_BYTES_FEW_MAX: u64 = 256 << 20;
+const SEGMENT_BYTES_FEW_MAX: u64 = 512 << 20;
 /// Segments that a job aims at when its data is large: with their packs, 1 TiB with 3 % changed stays below 600 creates.
 const SEGMENTS_MANY: u64 = 240;
 /// Data that one segment covers at most: 4 GiB are read and stored in half a minute, well within the life of a function.
@@ -147,11 +147,11 @@ mod tests {
     }
 
     #[test]
-    fn disks_of_some_gibibytes_are_cut_into_sixteen() {
+    fn disks_of_some_gibibytes_are_cut_into_eight() {
         let count = |gib: u32| cut(&pages(0, 0..gib * 32)).len();
-        assert_eq!([1, 2, 4].map(count), [16; 3]);
-        assert_eq!([8, 32, 60].map(count), [32, 128, 240], "256 MiB each");
-        assert_eq!([64, 128].map(count).map(|count| (240..=260).contains(&count)), [true; 2]);
+        assert_eq!([1, 2, 4].map(count), [8; 3]);
+        assert_eq!([8, 32, 120].map(count), [16, 64, 240], "512 MiB each");
+        assert!((240..=260).contains(&count(300)));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use stillpoint_events::Outgoing;
-use stillpoint_jobs::{Engine, Job, Operation, Request};
+use stillpoint_jobs::{Carrier, Engine, Job, Operation, Request};
 use stillpoint_model::{Error, ErrorKind, ItemName, JobId, JobState, Result};
 
 use crate::JobLock;
@@ -46,7 +46,7 @@ pub async fn adopt_unfinished(engine: &Engine, host: &str) -> Result<Adopted> {
 
 async fn adopt(engine: &Engine, host: &str, id: JobId, adopted: &mut Adopted) -> Result<()> {
     let job = engine.job(id).await?;
-    if job.request.host != host {
+    if job.request.host != host || job.request.carrier != Carrier::Process {
         return Ok(());
     }
     let Some(lock) = JobLock::try_acquire(id)? else { return Ok(()) };
@@ -68,38 +68,51 @@ async fn adopt(engine: &Engine, host: &str, id: JobId, adopted: &mut Adopted) ->
     Ok(())
 }
 
-/// A new job, and the event that begins it.
-async fn begin(engine: &Engine, what: Operation, host: &str) -> Result<(Job, JobLock, Vec<Outgoing>)> {
+/// A new job.
+pub struct Begun {
+    /// The job.
+    pub job: Job,
+    /// Its lock, where a process carries it.
+    pub lock: Option<JobLock>,
+    /// What begins it.
+    pub events: Vec<Outgoing>,
+}
+
+async fn begin(engine: &Engine, request: Request) -> Result<Begun> {
     let id = JobId::new(engine.vault().ulid());
-    let lock = JobLock::try_acquire(id)?.ok_or_else(|| Error::internal("a new job's lock is taken"))?;
-    let job = engine.create(id, Request { what, host: host.to_owned() }).await?;
+    let lock = match request.carrier {
+        Carrier::Process => Some(JobLock::try_acquire(id)?.ok_or_else(|| Error::internal("a new job's lock is taken"))?),
+        Carrier::Broker => None,
+    };
+    let job = engine.create(id, request).await?;
     let events = engine.redrive(&job).await?;
-    Ok((job, lock, events))
+    Ok(Begun { job, lock, events })
 }
 
 /// Begins a backup. One machine has one backup at a time.
 ///
 /// # Errors
 /// `conflict` when another backup of the machine is unfinished; as the store.
-pub async fn begin_backup(engine: &Engine, what: Operation, host: &str) -> Result<(Job, JobLock, Vec<Outgoing>)> {
-    if let Some(other) = rivals(engine, what.item(), None).await?.first() {
+pub async fn begin_backup(engine: &Engine, request: Request) -> Result<Begun> {
+    if let Some(other) = rivals(engine, request.what.item(), None).await?.first() {
         return Err(under_way(other));
     }
-    let (job, lock, events) = begin(engine, what.clone(), host).await?;
-    if let Err(error) = outlast_rivals(engine, &job).await {
+    let begun = begin(engine, request).await?;
+    let job = &begun.job;
+    if let Err(error) = outlast_rivals(engine, job).await {
         engine.stop(job.id, JobState::Failed, &error.one_line()).await?;
-        engine.end(&job, JobState::Failed, &error.one_line()).await?;
+        engine.end(job, JobState::Failed, &error.one_line()).await?;
         return Err(error);
     }
-    Ok((job, lock, events))
+    Ok(begun)
 }
 
 /// Begins a restore.
 ///
 /// # Errors
 /// As the store.
-pub async fn begin_restore(engine: &Engine, what: Operation, host: &str) -> Result<(Job, JobLock, Vec<Outgoing>)> {
-    begin(engine, what, host).await
+pub async fn begin_restore(engine: &Engine, request: Request) -> Result<Begun> {
+    begin(engine, request).await
 }
 
 /// Unfinished backups of a machine, other than `own`.

@@ -19,7 +19,7 @@ use stillpoint_jobs::{Decision, Engine};
 use stillpoint_model::{AttemptId, Error, ErrorKind, JobId, JobState, Result};
 use stillpoint_ports::Clock;
 
-use crate::{JobLock, Reaction, reaction};
+use crate::{JobLock, Patience, Reaction, reaction};
 
 /// How often running jobs are looked at for a decision made elsewhere (`jobs cancel`).
 const DECISION_LOOK: Duration = Duration::from_secs(2);
@@ -112,7 +112,7 @@ impl Host {
         let pause = match delivery.deliveries {
             1 => None,
             // The pause that the failed delivery before this one was answered with.
-            count => match reaction(ErrorKind::Unavailable, count - 1) {
+            count => match reaction(ErrorKind::Unavailable, count - 1, Patience::Operator) {
                 Reaction::RetryAfter(pause) => Some(pause),
                 Reaction::Drop | Reaction::FailJob => None,
             },
@@ -132,7 +132,7 @@ impl Host {
             Err(error) => error,
         };
         tracing::warn!(job = %delivery.job, event = delivery.event.event_type, kind = %error.kind(), "{}", error.one_line());
-        match reaction(error.kind(), delivery.deliveries) {
+        match reaction(error.kind(), delivery.deliveries, Patience::Operator) {
             Reaction::RetryAfter(_) => run.queue.push_back(Delivery { deliveries: delivery.deliveries + 1, ..delivery }),
             // Whoever stopped the job from elsewhere leaves giving back what it holds to the process that works on it.
             Reaction::Drop => self.look_for_decisions(run).await,

@@ -1,16 +1,19 @@
-//! Hosts: what runs handlers. So far the in-process host, which is also what the demo and every command use.
+//! Hosts: what runs handlers. Here the in-process host, which is also what the demo and every command use, and what workers
+//! (`broker`) and Lambda functions (`lambda`) have in common.
 //!
 //! The host owns what a handler must not know: the queue, retries, concurrency, cancellation, and which jobs of this machine
 //! are alive.
 
 mod adopt;
+mod dispatch;
 mod host;
 mod lock;
 mod policy;
 mod resources;
 
-pub use adopt::{Adopted, adopt_unfinished, begin_backup, begin_restore};
+pub use adopt::{Adopted, Begun, adopt_unfinished, begin_backup, begin_restore};
+pub use dispatch::{Dispatcher, Message, Settled};
 pub use host::{Ended, Host};
 pub use lock::JobLock;
-pub use policy::{Reaction, reaction};
+pub use policy::{Patience, RETRY_PAUSES, Reaction, reaction};
 pub use resources::{host_name, segments_in_flight};

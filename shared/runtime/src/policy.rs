@@ -15,9 +15,23 @@ pub enum Reaction {
     FailJob,
 }
 
-/// Deliveries of one event before a passing trouble counts as a lasting one: 0.2 + 0.8 + 3.2 s of waiting, on top of the
-/// store client's own retries.
-const DELIVERIES_MAX: u32 = 4;
+/// Pauses before an event is delivered again, on top of the store client's own retries.
+pub const RETRY_PAUSES: [Duration; 5] = [
+    Duration::from_millis(200),
+    Duration::from_millis(800),
+    Duration::from_millis(3_200),
+    Duration::from_millis(12_800),
+    Duration::from_millis(51_200),
+];
+
+/// How many pauses are waited for before a passing trouble counts as a lasting one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Patience {
+    /// Somebody waits at a terminal: 4.2 s.
+    Operator,
+    /// Nobody waits: two minutes.
+    Worker,
+}
 
 /// | kind | reaction |
 /// |---|---|
@@ -26,21 +40,29 @@ const DELIVERIES_MAX: u32 = 4;
 /// | conflict, invalid, missing, denied, internal | the job fails |
 /// | corrupt | the job fails; never retried, nothing is deleted |
 ///
-/// `deliveries` counts this one.
+/// `failures` counts this one.
 #[must_use]
-pub const fn reaction(kind: ErrorKind, deliveries: u32) -> Reaction {
-    match kind {
-        ErrorKind::Unavailable if deliveries < DELIVERIES_MAX => {
-            Reaction::RetryAfter(Duration::from_millis(200 * 4_u64.pow(deliveries - 1)))
+pub fn reaction(kind: ErrorKind, failures: u32, patience: Patience) -> Reaction {
+    let pauses = match patience {
+        Patience::Operator => &RETRY_PAUSES[..3],
+        // The longest pause is waited twice.
+        Patience::Worker => {
+            &[RETRY_PAUSES[0], RETRY_PAUSES[1], RETRY_PAUSES[2], RETRY_PAUSES[3], RETRY_PAUSES[4], RETRY_PAUSES[4]]
         }
-        ErrorKind::Fenced => Reaction::Drop,
-        ErrorKind::Unavailable
-        | ErrorKind::Conflict
-        | ErrorKind::Invalid
-        | ErrorKind::Missing
-        | ErrorKind::Denied
-        | ErrorKind::Corrupt
-        | ErrorKind::Internal => Reaction::FailJob,
+    };
+    match (kind, pauses.get(failures.saturating_sub(1) as usize)) {
+        (ErrorKind::Unavailable, Some(pause)) => Reaction::RetryAfter(*pause),
+        (ErrorKind::Fenced, _) => Reaction::Drop,
+        (
+            ErrorKind::Unavailable
+            | ErrorKind::Conflict
+            | ErrorKind::Invalid
+            | ErrorKind::Missing
+            | ErrorKind::Denied
+            | ErrorKind::Corrupt
+            | ErrorKind::Internal,
+            _,
+        ) => Reaction::FailJob,
     }
 }
 
@@ -50,10 +72,13 @@ mod tests {
 
     #[test]
     fn only_passing_trouble_is_retried_and_not_for_ever() {
-        assert_eq!(reaction(ErrorKind::Unavailable, 1), Reaction::RetryAfter(Duration::from_millis(200)));
-        assert_eq!(reaction(ErrorKind::Unavailable, 3), Reaction::RetryAfter(Duration::from_millis(3200)));
-        assert_eq!(reaction(ErrorKind::Unavailable, 4), Reaction::FailJob);
-        assert_eq!(reaction(ErrorKind::Fenced, 1), Reaction::Drop);
-        assert_eq!(reaction(ErrorKind::Corrupt, 1), Reaction::FailJob);
+        let operator = |kind, failures| reaction(kind, failures, Patience::Operator);
+        assert_eq!(operator(ErrorKind::Unavailable, 1), Reaction::RetryAfter(Duration::from_millis(200)));
+        assert_eq!(operator(ErrorKind::Unavailable, 3), Reaction::RetryAfter(Duration::from_millis(3200)));
+        assert_eq!(operator(ErrorKind::Unavailable, 4), Reaction::FailJob);
+        assert_eq!(operator(ErrorKind::Fenced, 1), Reaction::Drop);
+        assert_eq!(operator(ErrorKind::Corrupt, 1), Reaction::FailJob);
+        assert_eq!(reaction(ErrorKind::Unavailable, 6, Patience::Worker), Reaction::RetryAfter(Duration::from_millis(51_200)));
+        assert_eq!(reaction(ErrorKind::Unavailable, 7, Patience::Worker), Reaction::FailJob);
     }
 }

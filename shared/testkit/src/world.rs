@@ -4,7 +4,7 @@ use object_store::path::Path;
 use stillpoint_events::Outgoing;
 use stillpoint_format::Secret;
 use stillpoint_handler::Functions;
-use stillpoint_jobs::{Engine, Job, Operation, Wiring};
+use stillpoint_jobs::{Carrier, Engine, Job, Operation, Request, Wiring};
 use stillpoint_model::{Consistency, DiskName, Error, ItemName, JobId, PointId, Result};
 use stillpoint_ports::{Clock, DiskSource, Platforms, TargetDisk};
 use stillpoint_runtime::{Host, JobLock, adopt_unfinished, begin_backup, begin_restore};
@@ -178,8 +178,8 @@ impl World {
     /// # Errors
     /// As [`begin_backup`] and [`World::run`].
     pub async fn backup(&self, item: &ItemName) -> Result<Job> {
-        let (job, lock, events) = begin_backup(&self.engine, Self::backup_of(item), HOST).await?;
-        self.only(self.run(&[job.id], events, vec![lock]).await?)
+        let begun = begin_backup(&self.engine, Self::request(Self::backup_of(item))).await?;
+        self.only(self.run(&[begun.job.id], begun.events, begun.lock.into_iter().collect()).await?)
     }
 
     /// Backs a machine up through a courier and returns the ended job.
@@ -187,9 +187,13 @@ impl World {
     /// # Errors
     /// As [`begin_backup`] and [`Courier::deliver`].
     pub async fn backup_by(&self, item: &ItemName, seed: u64, manners: Manners) -> Result<Job> {
-        let (job, _lock, events) = begin_backup(&self.engine, Self::backup_of(item), HOST).await?;
-        self.courier(seed, manners).deliver(job.id, events).await?;
-        self.engine.job(job.id).await
+        let begun = begin_backup(&self.engine, Self::request(Self::backup_of(item))).await?;
+        self.courier(seed, manners).deliver(begun.job.id, begun.events).await?;
+        self.engine.job(begun.job.id).await
+    }
+
+    fn request(what: Operation) -> Request {
+        Request { what, host: HOST.to_owned(), carrier: Carrier::Process }
     }
 
     fn courier(&self, seed: u64, manners: Manners) -> Courier {
@@ -216,8 +220,8 @@ impl World {
     pub async fn restore(&self, item: &ItemName, id: PointId, folder: &str) -> Result<Job> {
         let disks = Self::places(&self.vault().point(item, id).await?, folder);
         let what = Operation::Restore { item: item.clone(), point: id, disks };
-        let (job, lock, events) = begin_restore(&self.engine, what, HOST).await?;
-        self.only(self.run(&[job.id], events, vec![lock]).await?)
+        let begun = begin_restore(&self.engine, Self::request(what)).await?;
+        self.only(self.run(&[begun.job.id], begun.events, begun.lock.into_iter().collect()).await?)
     }
 
     /// Restores a point through a courier, under `folder`, and returns the ended job.
@@ -227,9 +231,9 @@ impl World {
     pub async fn restore_by(&self, item: &ItemName, id: PointId, folder: &str, seed: u64, manners: Manners) -> Result<Job> {
         let disks = Self::places(&self.vault().point(item, id).await?, folder);
         let what = Operation::Restore { item: item.clone(), point: id, disks };
-        let (job, _lock, events) = begin_restore(&self.engine, what, HOST).await?;
-        self.courier(seed, manners).deliver(job.id, events).await?;
-        self.engine.job(job.id).await
+        let begun = begin_restore(&self.engine, Self::request(what)).await?;
+        self.courier(seed, manners).deliver(begun.job.id, begun.events).await?;
+        self.engine.job(begun.job.id).await
     }
 
     fn only(&self, mut jobs: Vec<Job>) -> Result<Job> {

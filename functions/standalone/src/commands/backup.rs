@@ -1,7 +1,7 @@
 use std::process::ExitCode;
 
 use serde_json::{Value, json};
-use stillpoint_jobs::{Job, Operation};
+use stillpoint_jobs::{Carrier, Job, Operation, Request};
 use stillpoint_model::{Consistency, Error, ItemName, JobId, JobState, Result};
 use stillpoint_runtime::{JobLock, begin_backup, host_name};
 
@@ -12,7 +12,7 @@ pub async fn run(session: &Session, names: Vec<ItemName>, wanted: Consistency, k
     let jobs = backup(session, &names, wanted, keep).await?;
     let outcomes = jobs.iter().map(outcome_of).collect::<Result<Vec<_>>>()?;
     if session.global.json {
-        let mut documents: Vec<Value> = jobs.iter().map(document).collect::<Result<_>>()?;
+        let mut documents: Vec<Value> = jobs.iter().map(|job| document(session, job)).collect::<Result<_>>()?;
         match documents.len() {
             1 => output::json(&documents.remove(0))?,
             _ => output::json(&documents)?,
@@ -51,11 +51,12 @@ pub async fn backup(session: &Session, names: &[ItemName], wanted: Consistency, 
     let (mut ids, mut locks, mut events) = (Vec::new(), Vec::new(), Vec::new());
     for item in names {
         let what = Operation::Backup { item: item.clone(), wanted, keep_until: Some(keep_until) };
-        match begin_backup(&session.engine, what, &host_name()).await {
-            Ok((job, lock, first)) => {
-                ids.push(job.id);
-                locks.push(lock);
-                events.extend(first);
+        let request = Request { what, host: host_name(), carrier: Carrier::Process };
+        match begin_backup(&session.engine, request).await {
+            Ok(begun) => {
+                ids.push(begun.job.id);
+                locks.extend(begun.lock);
+                events.extend(begun.events);
             }
             Err(error) => {
                 give_up(session, &ids, locks, &error).await;
@@ -76,7 +77,7 @@ async fn give_up(session: &Session, begun: &[JobId], locks: Vec<JobLock>, why: &
     session.handle(events, locks).await;
 }
 
-fn document(job: &Job) -> Result<Value> {
+fn document(session: &Session, job: &Job) -> Result<Value> {
     let outcome = outcome_of(job)?;
     let disks: Vec<Value> =
         outcome.disks.iter().map(|disk| json!({ "name": disk.name, "size_bytes": disk.size_bytes })).collect();
@@ -90,6 +91,8 @@ fn document(job: &Job) -> Result<Value> {
         "changed_bytes": outcome.changed_bytes,
         "stored_bytes": outcome.stored_bytes,
         "requests": outcome.requests,
+        // Everything since the vault was opened, the jobs of other machines and those taken on included.
+        "command_requests": session.vault.store().requests(),
         "duration_ms": duration_ms(job),
     }))
 }

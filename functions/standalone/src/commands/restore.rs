@@ -5,7 +5,7 @@ use std::{
 
 use serde_json::json;
 use stillpoint_format::Manifest;
-use stillpoint_jobs::{Job, Operation};
+use stillpoint_jobs::{Carrier, Job, Operation, Request};
 use stillpoint_model::{
     DiskName, Error, ItemName, JobId, Result,
     geometry::{CHUNK_BYTES, page_range},
@@ -67,8 +67,9 @@ pub async fn restore(session: &Session, wanted: Wanted) -> Result<Job> {
     // What can be refused is refused before there is a job; any id serves, because none is written anywhere.
     session.target.check(JobId::new(session.vault.ulid()), &disks).await?;
     let what = Operation::Restore { item: wanted.name, point: point.id, disks };
-    let (job, lock, events) = begin_restore(&session.engine, what, &host_name()).await?;
-    let ended = session.run(&[job.id], events, vec![lock], &mut interrupt).await?.pop();
+    let request = Request { what, host: host_name(), carrier: Carrier::Process };
+    let begun = begin_restore(&session.engine, request).await?;
+    let ended = session.run(&[begun.job.id], begun.events, begun.lock.into_iter().collect(), &mut interrupt).await?.pop();
     ended.ok_or_else(|| Error::internal("a job has no result"))
 }
 
