@@ -303,6 +303,19 @@ impl Engine {
         newest
     }
 
+    /// Records that the timer drives a stalled job on; `progressed` when segments were finished since it last did. `None` when
+    /// somebody else wrote to the ledger meanwhile: it is not stalled, or already driven on.
+    ///
+    /// # Errors
+    /// As the store.
+    pub async fn take_on(&self, job: &Job, progressed: bool) -> Result<Option<Job>> {
+        match self.append_next(job, |record| record.tries = if progressed { 1 } else { record.tries + 1 }).await {
+            Ok(job) => Ok(Some(job)),
+            Err(error) if error.kind() == ErrorKind::Conflict => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Ends a job after its sealer has done all that the job is for.
     ///
     /// # Errors

@@ -1,6 +1,7 @@
 use std::collections::BTreeSet;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use stillpoint_model::{AttemptId, Error, ErrorKind, JobId, Requests, Result};
 use stillpoint_vault::{GROUP_SEGMENTS, Kind, MARKER, Name};
@@ -121,6 +122,15 @@ impl Engine {
         let listed = self.vault().store().list(&Name::markers_folder(job)).await?;
         let done: BTreeSet<u32> = listed.iter().filter_map(|entry| segment_of(&entry.name)).collect();
         Ok((0..segments).filter(|segment| !done.contains(segment)).collect())
+    }
+
+    /// When the newest of a job's segments was finished, by the store's clock.
+    ///
+    /// # Errors
+    /// As the store.
+    pub async fn last_marker(&self, job: JobId) -> Result<Option<Timestamp>> {
+        let newest = self.vault().store().last_written(&Name::markers_folder(job)).await?;
+        Ok(newest.and_then(|newest| Timestamp::try_from(newest).ok()))
     }
 
     /// All markers of a plan, in order.

@@ -1,6 +1,7 @@
 //! Everything a handler needs from outside, as narrow traits: time, randomness, processors, the platform that runs a
 //! machine, and the place a restore writes to. Adapters implement them; the simulator implements them in one thread.
 
+mod backlog;
 mod clock;
 mod cpu;
 mod key_service;
@@ -10,6 +11,7 @@ mod progress;
 mod random;
 mod target;
 
+pub use backlog::Backlog;
 pub use clock::Clock;
 pub use cpu::{Cpu, Work, execute};
 pub use key_service::{DataKey, KeyService, ServiceSecret};

@@ -1,11 +1,11 @@
-use std::{fmt, ops::Range, sync::Arc};
+use std::{fmt, ops::Range, sync::Arc, time::SystemTime};
 
 use bytes::Bytes;
 use futures_util::TryStreamExt;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, path::Path};
 use stillpoint_model::{Error, Requests, Result};
 
-use crate::{Limits, Meter, failure::classify, throttle::Throttle};
+use crate::{Limits, Meter, failure::{classify, is_gone}, throttle::Throttle};
 
 /// Entries that one LIST request returns in S3, Azure and Google Cloud Storage.
 const LIST_PAGE_ENTRIES: usize = 1000;
@@ -143,6 +143,13 @@ impl Store {
     /// # Errors
     /// `unavailable`, `denied`; never a short list.
     pub async fn list(&self, prefix: &str) -> Result<Vec<Entry>> {
+        let metas = self.list_metas(prefix).await?;
+        let mut entries: Vec<Entry> = metas.into_iter().filter_map(|meta| self.entry(meta)).collect();
+        entries.sort_unstable();
+        Ok(entries)
+    }
+
+    async fn list_metas(&self, prefix: &str) -> Result<Vec<ObjectMeta>> {
         let path = self.path(prefix)?;
         let _stream = self.throttle.begin(0).await;
         let mut metas: Vec<ObjectMeta> = Vec::new();
@@ -159,9 +166,16 @@ impl Store {
         };
         self.count_listing(metas.len());
         listed?;
-        let mut entries: Vec<Entry> = metas.into_iter().filter_map(|meta| self.entry(meta)).collect();
-        entries.sort_unstable();
-        Ok(entries)
+        Ok(metas)
+    }
+
+    /// When the newest object under the folder `prefix` was written, by the store's own clock; `None` when there is none.
+    ///
+    /// # Errors
+    /// As [`Store::list`].
+    pub async fn last_written(&self, prefix: &str) -> Result<Option<SystemTime>> {
+        let metas = self.list_metas(prefix).await?;
+        Ok(metas.into_iter().map(|meta| meta.last_modified.into()).max())
     }
 
     /// What lies directly under the folder `prefix`.
@@ -193,15 +207,16 @@ impl Store {
         Some(Entry { name: name.to_owned(), size_bytes: meta.size })
     }
 
-    /// Deletes an object; one that is already gone counts as deleted.
+    /// Deletes an object; one that is already gone counts as deleted. Nothing that a point or a job may need is ever deleted.
     ///
     /// # Errors
-    /// `unavailable`, `denied`.
-    pub(crate) async fn delete(&self, name: &str) -> Result<()> {
+    /// `unavailable`, `denied`; `missing` where the bucket itself is gone.
+    pub async fn delete(&self, name: &str) -> Result<()> {
         self.count(Requests { delete: 1, ..Requests::default() });
         let _stream = self.throttle.begin(0).await;
         match self.inner.delete(&self.path(name)?).await {
-            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Ok(()) => Ok(()),
+            Err(error) if is_gone(&error) => Ok(()),
             Err(error) => Err(classify("delete", name, error)),
         }
     }

@@ -1,5 +1,6 @@
 use std::{sync::Arc, time::Duration};
 
+use async_trait::async_trait;
 use lapin::{
     BasicProperties, Channel, Confirmation, Connection,
     options::{BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions},
@@ -7,7 +8,7 @@ use lapin::{
 };
 use stillpoint_events::{Envelope, Function, Outgoing};
 use stillpoint_model::{Error, Result};
-use stillpoint_ports::{Clock, Random, ulid};
+use stillpoint_ports::{Backlog, Clock, Random, ulid};
 use tokio::{sync::Mutex, time::Instant};
 
 use crate::{
@@ -139,11 +140,7 @@ impl Publisher {
         self.send(&Parcel { exchange: "", routing_key: queue, body, properties: properties(FieldTable::default()) }).await
     }
 
-    /// Messages that wait in the site's queues.
-    ///
-    /// # Errors
-    /// `unavailable`, `denied`.
-    pub async fn waiting(&self) -> Result<u64> {
+    async fn count_waiting(&self) -> Result<u64> {
         let channel = self.channel().await?;
         let mut waiting = 0;
         for place in self.topology.places() {
@@ -219,6 +216,13 @@ impl Publisher {
                 parcel.routing_key
             ))),
         }
+    }
+}
+
+#[async_trait]
+impl Backlog for Publisher {
+    async fn waiting(&self) -> Result<u64> {
+        self.count_waiting().await
     }
 }
 

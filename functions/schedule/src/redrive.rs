@@ -1,0 +1,98 @@
+use std::{sync::Arc, time::Duration};
+
+use jiff::{SignedDuration, Timestamp};
+use stillpoint_events::{Envelope, Outgoing, TimerTicked};
+use stillpoint_handler::{Effects, Handler, Invocation};
+use stillpoint_jobs::{Carrier, Engine, Job};
+use stillpoint_model::{ErrorKind, JobId, JobState, Result};
+use stillpoint_ports::Backlog;
+
+/// Times in a row that a job is driven on without anything getting done before it is given up: one that kills every process
+/// that touches it must end.
+const TRIES_MAX: u32 = 5;
+/// While messages wait in the site's queues, a silent job is most likely waiting for its turn. After this many times the usual
+/// patience its messages are taken to be lost all the same.
+const PATIENCE_WITH_QUEUES: u32 = 36;
+
+/// Drives stalled jobs on.
+pub struct Redrive {
+    engine: Engine,
+    backlog: Arc<dyn Backlog>,
+    site: String,
+    stalled_after: Duration,
+}
+
+/// When something last happened to a job.
+struct Signs {
+    /// Anything at all was written.
+    newest: Option<Timestamp>,
+    /// A segment was finished since the newest ledger record.
+    progressed: bool,
+}
+
+impl Redrive {
+    /// The handler over its ports, for jobs of `site`.
+    #[must_use]
+    pub fn new(engine: Engine, backlog: Arc<dyn Backlog>, site: &str, stalled_after: Duration) -> Self {
+        Self { engine, backlog, site: site.to_owned(), stalled_after }
+    }
+
+    async fn signs(&self, job: &Job) -> Result<Signs> {
+        let segment = self.engine.last_marker(job.id).await?;
+        let newest = segment.max(Some(job.newest.at));
+        Ok(Signs { newest, progressed: segment.is_some_and(|segment| segment > job.newest.at) })
+    }
+
+    /// Whether nothing has happened for `patience`. An instant that is still to come says that a clock is wrong, and nothing
+    /// about the job: it counts as silence, for driving a job on once too often is harmless.
+    fn silent(&self, signs: &Signs, patience: Duration) -> bool {
+        let age = signs.newest.map(|newest| self.engine.vault().clock().now().duration_since(newest));
+        let patience = SignedDuration::try_from(patience).unwrap_or(SignedDuration::MAX);
+        age.is_none_or(|age| age.is_negative() || age >= patience)
+    }
+
+    /// The events that drive one job on, if it is stalled. `waiting`: messages in the site's queues, once asked for.
+    async fn drive(&self, id: JobId, waiting: &mut Option<u64>) -> Result<Vec<Outgoing>> {
+        let job = self.engine.job(id).await?;
+        if job.request.carrier != Carrier::Broker || job.request.host != self.site || job.state().is_end() {
+            return Ok(Vec::new());
+        }
+        let signs = self.signs(&job).await?;
+        if !self.silent(&signs, self.stalled_after) {
+            return Ok(Vec::new());
+        }
+        let waits = match *waiting {
+            Some(known) => known,
+            None => *waiting.insert(self.backlog.waiting().await?),
+        };
+        if waits > 0 && !self.silent(&signs, self.stalled_after * PATIENCE_WITH_QUEUES) {
+            return Ok(Vec::new());
+        }
+        if job.newest.tries >= TRIES_MAX && !signs.progressed && self.engine.decision(id).await?.is_none() {
+            let reason = format!("given up: driven on {TRIES_MAX} times without getting on");
+            return Ok(vec![self.engine.stop(id, JobState::Failed, &reason).await?]);
+        }
+        match self.engine.take_on(&job, signs.progressed).await? {
+            Some(job) => self.engine.redrive(&job).await,
+            None => Ok(Vec::new()),
+        }
+    }
+}
+
+impl Handler for Redrive {
+    type Event = TimerTicked;
+
+    async fn handle(&self, _event: Envelope<TimerTicked>, _invocation: &Invocation) -> Result<Effects> {
+        let mut waiting = None;
+        let mut events = Vec::new();
+        for id in self.engine.unfinished().await? {
+            match self.drive(id, &mut waiting).await {
+                Ok(next) => events.extend(next),
+                // One damaged or contested job must not keep the others waiting.
+                Err(error) if error.kind() != ErrorKind::Unavailable => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(Effects { events })
+    }
+}
