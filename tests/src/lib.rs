@@ -3,7 +3,8 @@
 //! A [`Lab`] is that folder. A [`Host`] in it is one machine that an operator works at: its own home folder and environment, and
 //! nothing of the machine the tests run on. A [`Host`] runs commands to their end ([`Done`]) or holds them while they run
 //! ([`Running`]), to be interrupted. [`disk`] makes and compares images, [`vault_files`] looks at a vault from outside, and
-//! [`Mounted`] and [`LoopDevice`] lend small file systems and block devices that vanish with the test, however it ends.
+//! [`Mounted`] and [`LoopDevice`] lend small file systems and block devices that vanish with the test, however it ends. [`servers`]
+//! are object stores.
 
 mod binary;
 pub mod disk;
@@ -11,6 +12,7 @@ mod done;
 mod host;
 mod mounted;
 mod running;
+pub mod servers;
 pub mod vault_files;
 
 pub use binary::{repository, stillpoint_binary};

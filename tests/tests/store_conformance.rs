@@ -2,11 +2,17 @@
 //! what they promise are refused by the name of what they lack.
 
 #[cfg(test)]
+#[path = "store_conformance/live.rs"]
+mod live;
+#[cfg(test)]
 #[path = "store_conformance/settling.rs"]
 mod settling;
 #[cfg(test)]
 #[path = "store_conformance/suite.rs"]
 mod suite;
+#[cfg(test)]
+#[path = "store_conformance/told.rs"]
+mod told;
 
 use std::sync::Arc;
 

@@ -49,13 +49,24 @@ async fn reads(store: &Store) {
     store.create("b/empty", Vec::new()).await.unwrap();
     assert_eq!(store.get("b/empty", 0).await.unwrap(), "");
     assert_eq!(kind(store.get_range("b/empty", 0..1).await), Some(ErrorKind::Corrupt));
-    let big: Bytes = (0..20_u32 << 18).flat_map(u32::to_le_bytes).collect();
-    store.create("b/big", big.chunks(3 << 20).map(Bytes::copy_from_slice).collect()).await.unwrap();
-    assert!(store.get("b/big", 20 << 20).await.unwrap() == big);
-    assert_eq!(store.get_range("b/big", 20_971_512..20_971_520).await.unwrap(), big[20_971_512..]);
+    // As large as a pack may be.
+    let big: Bytes = (0..64_u32 << 18).flat_map(u32::to_le_bytes).collect();
+    store.create("b/big", big.chunks(3 << 20).map(|part| big.slice_ref(part)).collect()).await.unwrap();
+    assert!(store.get("b/big", 64 << 20).await.unwrap() == big);
+    assert_eq!(store.get_range("b/big", 67_108_856..67_108_864).await.unwrap(), big[67_108_856..]);
+    assert!(store.get_range("b/big", 1 << 20..33 << 20).await.unwrap() == big[1 << 20..33 << 20]);
     for bad in ["b//x", "b/../x", "b/./x"] {
         assert_eq!(kind(store.create(bad, body("x")).await), Some(ErrorKind::Invalid), "{bad}");
     }
+}
+
+async fn deletes(store: &Store) {
+    store.create("d/object", body("x")).await.unwrap();
+    store.delete("d/object").await.unwrap();
+    assert_eq!(kind(store.get("d/object", 1).await), Some(ErrorKind::Missing));
+    assert!(store.list("d").await.unwrap().is_empty());
+    store.delete("d/object").await.expect("what is gone already counts as deleted");
+    store.delete("d/never").await.expect("and so does what never was");
 }
 
 async fn lists(store: &Store) {
@@ -89,6 +100,7 @@ pub async fn conforms(store: Store) {
     assert!(store.list("").await.unwrap().is_empty(), "a probe leaves nothing behind");
     creates(&store).await;
     reads(&store).await;
+    deletes(&store).await;
     lists(&store).await;
     store.probe("probe-2").await.unwrap();
 }

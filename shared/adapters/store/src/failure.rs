@@ -30,6 +30,11 @@ pub(crate) fn classify(action: &str, name: &str, error: StoreError) -> Error {
     }
 }
 
+/// Whether just the object is not there, and not its bucket.
+pub(crate) fn is_gone(error: &StoreError) -> bool {
+    matches!(error, StoreError::NotFound { .. }) && Refusal::of(&root(error)).verdict().is_none()
+}
+
 fn told(error: Error, refusal: &Refusal) -> Error {
     match refusal.words() {
         Some(words) => error.with_source(words),

@@ -145,3 +145,18 @@ fn retention(settings: &mut Settings) -> Result<Option<Retention>> {
     let mode = if mode == "governance" { "GOVERNANCE" } else { "COMPLIANCE" };
     Ok(Some(Retention { mode, lasts: Duration::from_secs(u64::from(days) * 24 * 60 * 60) }))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_path_style_the_bucket_stands_before_the_host_once() {
+        let url = Url::parse("s3://bucket/prefix").unwrap();
+        for endpoint in ["https://s3.example.com/", "https://bucket.s3.example.com"] {
+            assert_eq!(before_host(endpoint, &url).unwrap(), "https://bucket.s3.example.com");
+        }
+        assert_eq!(before_host("http://store:9000", &url).unwrap(), "http://bucket.store:9000");
+        assert!(before_host("http://127.0.0.1:9000", &url).is_err(), "an address has no names below it");
+    }
+}

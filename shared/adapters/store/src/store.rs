@@ -5,7 +5,11 @@ use futures_util::TryStreamExt;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, path::Path};
 use stillpoint_model::{Error, Requests, Result};
 
-use crate::{Limits, Meter, failure::{classify, is_gone}, throttle::Throttle};
+use crate::{
+    Limits, Meter,
+    failure::{classify, is_gone},
+    throttle::Throttle,
+};
 
 /// Entries that one LIST request returns in S3, Azure and Google Cloud Storage.
 const LIST_PAGE_ENTRIES: usize = 1000;
@@ -143,17 +147,33 @@ impl Store {
     /// # Errors
     /// `unavailable`, `denied`; never a short list.
     pub async fn list(&self, prefix: &str) -> Result<Vec<Entry>> {
-        let metas = self.list_metas(prefix).await?;
-        let mut entries: Vec<Entry> = metas.into_iter().filter_map(|meta| self.entry(meta)).collect();
-        entries.sort_unstable();
-        Ok(entries)
+        Ok(self.entries(self.list_metas(prefix, None).await?))
     }
 
-    async fn list_metas(&self, prefix: &str) -> Result<Vec<ObjectMeta>> {
+    /// Every object whose name begins with the folder `prefix` and sorts behind `start`, sorted by name. Costs no more than
+    /// what it returns.
+    ///
+    /// # Errors
+    /// As [`Store::list`].
+    pub async fn list_from(&self, prefix: &str, start: &str) -> Result<Vec<Entry>> {
+        Ok(self.entries(self.list_metas(prefix, Some(start)).await?))
+    }
+
+    fn entries(&self, metas: Vec<ObjectMeta>) -> Vec<Entry> {
+        let mut entries: Vec<Entry> = metas.into_iter().filter_map(|meta| self.entry(meta)).collect();
+        entries.sort_unstable();
+        entries
+    }
+
+    async fn list_metas(&self, prefix: &str, start: Option<&str>) -> Result<Vec<ObjectMeta>> {
         let path = self.path(prefix)?;
+        let start = start.map(|start| self.path(start)).transpose()?;
         let _stream = self.throttle.begin(0).await;
         let mut metas: Vec<ObjectMeta> = Vec::new();
-        let mut listing = self.inner.list(Some(&path));
+        let mut listing = match &start {
+            None => self.inner.list(Some(&path)),
+            Some(start) => self.inner.list_with_offset(Some(&path), start),
+        };
         let listed = loop {
             match listing.try_next().await {
                 Ok(Some(meta)) => metas.push(meta),
@@ -174,7 +194,7 @@ impl Store {
     /// # Errors
     /// As [`Store::list`].
     pub async fn last_written(&self, prefix: &str) -> Result<Option<SystemTime>> {
-        let metas = self.list_metas(prefix).await?;
+        let metas = self.list_metas(prefix, None).await?;
         Ok(metas.into_iter().map(|meta| meta.last_modified.into()).max())
     }
 
