@@ -165,6 +165,7 @@ fn a_vault_without_protection_is_found() {
         (protection::bucket_policy, &format!("{statements}/0"), Value::Null, "TLS"),
         (protection::bucket_policy, &format!("{statements}/2/Condition/Null"), Value::Null, "never overwritten"),
         (protection::bucket_policy, &format!("{statements}/3"), Value::Null, "only collect"),
+        (protection::bucket_policy, &format!("{statements}/3/NotResource"), json!("${VaultBucket.Arn}/vault/p*"), "only collect"),
         (protection::bucket_policy, &format!("{statements}/4/Action/0"), Value::Null, "versions"),
         (protection::bucket_policy, &format!("{statements}/-"), grant, "grants nothing"),
         (protection::key, "VaultKey/Properties/EnableKeyRotation", json!(false), "rotation"),

@@ -105,6 +105,7 @@ fn setting_faults(function: &Function<'_>) -> Vec<String> {
         (properties["MemorySize"].as_u64().is_some_and(|mebibytes| mebibytes >= memory_min), "enough memory"),
         (properties["VpcConfig"]["SecurityGroupIds"][0]["Ref"] == "FunctionGroup", "the functions' network"),
         (variables["STILLPOINT_VAULT"] == "s3://${VaultBucket}/vault", "STILLPOINT_VAULT"),
+        (points_to(&variables["STILLPOINT_KMS_KEY"], "VaultKey"), "STILLPOINT_KMS_KEY"),
         (variables["STILLPOINT_SITE"] == "aws" && variables["STILLPOINT_LOG"] == "info", "STILLPOINT_SITE and STILLPOINT_LOG"),
         (broker[0].as_str().is_some_and(is_secret_url), "STILLPOINT_BROKER over TLS with the password of Secrets Manager"),
         // S3 refuses objects without a checksum in a bucket with a default lock.
