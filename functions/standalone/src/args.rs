@@ -1,9 +1,11 @@
 //! The command line.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use clap::{ArgGroup, Args, Parser, Subcommand};
 use stillpoint_kms::KeyArn;
+use stillpoint_broker::Site;
+use stillpoint_events::Function;
 use stillpoint_model::{Consistency, DiskName, Error, ItemName, JobId};
 
 /// Backs up virtual machines to object storage, provably.
@@ -28,6 +30,15 @@ pub struct Global {
     /// The AWS KMS key, or an alias of it, that opens the vault, or for `vault create` is to open it, too
     #[arg(long, global = true, value_name = "ARN", env = "STILLPOINT_KMS_KEY")]
     pub kms: Option<KeyArn>,
+    /// The broker whose workers do the work, amqp://user:password@host:port/vhost or amqps://… [default: this process]
+    #[arg(long, global = true, value_name = "URL", env = "STILLPOINT_BROKER", hide_env_values = true)]
+    pub broker: Option<String>,
+    /// Certificates (PEM) to trust at the broker instead of the system's
+    #[arg(long, global = true, value_name = "FILE", env = "STILLPOINT_BROKER_CA")]
+    pub broker_ca: Option<PathBuf>,
+    /// The site that reaches the machine or the target [default: this host]
+    #[arg(long, global = true, value_name = "SITE", env = "STILLPOINT_SITE")]
+    pub site: Option<Site>,
     /// Print one JSON document
     #[arg(long, global = true)]
     pub json: bool,
@@ -63,6 +74,9 @@ pub enum Command {
         /// Keep the point for this long, for example 30d
         #[arg(long, value_name = "TIME", default_value = "30d", value_parser = keep)]
         keep: jiff::Span,
+        /// Do not wait for the workers; needs a broker
+        #[arg(long)]
+        detach: bool,
     },
     /// List a machine's recovery points
     Points {
@@ -103,6 +117,26 @@ pub enum Command {
         /// Number of bytes [default: to the end of the disk]
         #[arg(long, value_name = "BYTES")]
         length: Option<u64>,
+    },
+    /// Consume the queues of functions at a site, until SIGTERM
+    Worker {
+        /// schedule, snapshot, transfer, commit, restore
+        #[arg(required = true, value_name = "FUNCTION")]
+        functions: Vec<Function>,
+        /// How often the timer ticks, where `schedule` is among the functions
+        #[arg(long, value_name = "TIME", default_value = "1m", value_parser = duration)]
+        tick: Duration,
+        /// How long a job shows no progress before its messages are taken to be lost
+        #[arg(long, value_name = "TIME", default_value = "10m", value_parser = duration)]
+        stalled_after: Duration,
+        /// How long the first connection is tried for
+        #[arg(long, value_name = "TIME", default_value = "1m", value_parser = duration)]
+        patience: Duration,
+    },
+    /// List, show, redrive or drop messages that no function could handle
+    Dead {
+        #[command(subcommand)]
+        command: Option<Dead>,
     },
     /// List jobs, or show, watch or cancel one
     Jobs {
@@ -185,6 +219,52 @@ pub enum Jobs {
         /// Its id
         id: JobId,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Dead {
+    /// List them
+    List,
+    /// Show one, with its content
+    Show {
+        /// Its id
+        id: String,
+    },
+    /// Put some back into their queues
+    Redrive {
+        #[command(flatten)]
+        which: Chosen,
+    },
+    /// Throw some away
+    Drop {
+        #[command(flatten)]
+        which: Chosen,
+    },
+}
+
+/// Which dead letters.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub struct Chosen {
+    /// Their ids
+    #[arg(value_name = "ID")]
+    pub ids: Vec<String>,
+    /// All of them
+    #[arg(long)]
+    pub all: bool,
+}
+
+impl Chosen {
+    /// Whether a letter is among them.
+    pub fn holds(&self, id: &str) -> bool {
+        self.all || self.ids.iter().any(|chosen| chosen == id)
+    }
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let parsed: Option<jiff::SignedDuration> = text.parse().ok();
+    let positive = parsed.filter(jiff::SignedDuration::is_positive).and_then(|duration| Duration::try_from(duration).ok());
+    positive.ok_or_else(|| "give a time such as 30s, 10m or 2h".to_owned())
 }
 
 fn disk(text: &str) -> Result<(DiskName, PathBuf), Error> {

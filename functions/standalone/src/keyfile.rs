@@ -7,23 +7,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use data_encoding::BASE64;
-use serde::{Deserialize, Serialize};
-use stillpoint_format::{SECRET_BYTES, Secret};
+use stillpoint_format::{KEY_FILE_BYTES_MAX, Secret, key_file, parse_key_file};
 use stillpoint_model::{Error, Result, VaultId};
 
 use crate::output;
-
-/// Larger files are no key files.
-const BYTES_MAX: u64 = 4096;
-
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct KeyFile {
-    stillpoint_key: u8,
-    vault: VaultId,
-    secret: String,
-}
 
 /// `$XDG_CONFIG_HOME/stillpoint/<vault-id>.key`, by default below `~/.config`.
 pub fn default_path(vault: VaultId) -> Result<PathBuf> {
@@ -35,8 +22,7 @@ pub fn default_path(vault: VaultId) -> Result<PathBuf> {
 
 /// Writes a key file that only its owner can read; refuses to replace one.
 pub fn write(path: &Path, vault: VaultId, secret: &Secret) -> Result<()> {
-    let body = serde_json::to_string(&KeyFile { stillpoint_key: 1, vault, secret: BASE64.encode(secret) });
-    let body = body.map_err(|error| Error::internal("cannot write the key file").with_source(error))?;
+    let body = key_file(vault, secret)?;
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         let context = |error| Error::from(error).context(format!("cannot make folder {}", folder.display()));
         fs::create_dir_all(folder).map_err(context)?;
@@ -72,16 +58,14 @@ pub fn read(path: &Path, vault: VaultId) -> Result<Secret> {
     };
     let invalid = || Error::invalid(format!("{} is not a Stillpoint key file", path.display()));
     let meta = fs::metadata(path).map_err(context)?;
-    if !meta.is_file() || meta.len() > BYTES_MAX {
+    if !meta.is_file() || meta.len() > KEY_FILE_BYTES_MAX {
         return Err(invalid());
     }
     let text = fs::read_to_string(path).map_err(context)?;
-    let key: KeyFile = serde_json::from_str(&text).map_err(|_| invalid())?;
-    if key.vault != vault {
-        return Err(Error::denied(format!("key file {} is for vault {}, not for this one ({vault})", path.display(), key.vault)));
+    let (meant, secret) = parse_key_file(&text).map_err(|_| invalid())?;
+    if meant != vault {
+        return Err(Error::denied(format!("key file {} is for vault {meant}, not for this one ({vault})", path.display())));
     }
-    let secret = BASE64.decode(key.secret.as_bytes()).map_err(|_| invalid())?;
-    let secret = <[u8; SECRET_BYTES]>::try_from(secret).map_err(|_| invalid())?;
     // Only a key worth keeping is worth a warning.
     let mode = meta.permissions().mode() & 0o777;
     if mode & 0o077 != 0 {

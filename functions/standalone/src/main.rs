@@ -14,6 +14,7 @@ mod key;
 mod keyfile;
 mod output;
 mod progress;
+mod remote;
 mod session;
 mod when;
 
@@ -33,7 +34,7 @@ fn main() -> ExitCode {
         }
         Err(error) => return failure::usage(&error),
     };
-    output::logs();
+    output::logs(matches!(cli.command, args::Command::Worker { .. }));
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let outcome = match runtime {
         Ok(runtime) => {

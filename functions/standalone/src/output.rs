@@ -60,9 +60,11 @@ pub fn bytes(bytes: u64) -> String {
     indicatif::BinaryBytes(bytes).to_string()
 }
 
-/// Structured logs on stderr, off unless STILLPOINT_LOG asks for them (for example `STILLPOINT_LOG=info`).
-pub fn logs() {
-    if let Ok(filter) = tracing_subscriber::EnvFilter::try_from_env("STILLPOINT_LOG") {
+/// Structured logs on stderr, as STILLPOINT_LOG asks for them (for example `STILLPOINT_LOG=info`). Without it, a service logs
+/// what it does, and a command nothing.
+pub fn logs(service: bool) {
+    let asked = tracing_subscriber::EnvFilter::try_from_env("STILLPOINT_LOG").ok();
+    if let Some(filter) = asked.or_else(|| service.then(|| tracing_subscriber::EnvFilter::new("info"))) {
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).json().init();
     }
 }

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use stillpoint_events::Outgoing;
 use stillpoint_handler::Functions;
 use stillpoint_image::{ImagePlatform, ImageTarget};
-use stillpoint_jobs::{Engine, Job, Wiring};
+use stillpoint_jobs::{Carrier, Engine, Job, Operation, Request, Wiring};
 use stillpoint_model::{Error, JobId, JobState, Result};
 use stillpoint_ports::{Clock, Cpu, Platforms, Progress, Random, Target};
-use stillpoint_runtime::{Ended, Host, JobLock, adopt_unfinished, host_name, segments_in_flight};
+use stillpoint_runtime::{Begun, Ended, Host, JobLock, adopt_unfinished, host_name, segments_in_flight};
 use stillpoint_store::{Access, Store};
 use stillpoint_system::{CpuPool, SystemClock, SystemRandom};
 use stillpoint_vault::Vault;
@@ -20,6 +20,7 @@ use crate::{
     key::Key,
     output,
     progress::{Display, Style},
+    remote::{self, Remote},
 };
 
 /// The system's own clock and randomness.
@@ -47,6 +48,8 @@ pub struct Session {
     pub target: Arc<dyn Target>,
     pub cpu: Arc<dyn Cpu>,
     pub key: Key,
+    /// Who carries jobs, where it is not this process.
+    pub remote: Option<Remote>,
     clock: Arc<dyn Clock>,
 }
 
@@ -58,27 +61,34 @@ impl Session {
         let identity = Vault::identify(&store).await?;
         let key = Key::at_hand(&global, identity.id)?;
         let vault = key.open(store, Arc::clone(&clock), random).await?;
-        Ok(Self::around(global, vault, key, clock))
+        Self::around(global, vault, key, clock)
     }
 
     /// A session over a vault that is open already.
-    fn around(global: Global, vault: Vault, key: Key, clock: Arc<dyn Clock>) -> Self {
+    fn around(global: Global, vault: Vault, key: Key, clock: Arc<dyn Clock>) -> Result<Self> {
         let platforms = Platforms::default().with("image", Arc::new(ImagePlatform::new(Arc::clone(&clock))));
         let cpu: Arc<dyn Cpu> = Arc::new(CpuPool::default());
         let target: Arc<dyn Target> = Arc::new(ImageTarget::new());
-        Self { global, engine: Engine::new(vault.clone()), vault, platforms, target, cpu, key, clock }
+        let engine = Engine::new(vault.clone());
+        let remote = remote::broker(&global)?.map(|broker| Remote::new(broker, engine.clone()));
+        Ok(Self { global, engine, vault, platforms, target, cpu, key, remote, clock })
     }
 
-    /// Every function, wired to this session.
-    pub fn functions(&self, progress: Arc<dyn Progress>) -> Functions {
-        let wiring = Wiring {
+    /// The ports of every function.
+    pub fn wiring(&self, progress: Arc<dyn Progress>) -> Wiring {
+        Wiring {
             engine: self.engine.clone(),
             platforms: self.platforms.clone(),
             target: Arc::clone(&self.target),
             cpu: Arc::clone(&self.cpu),
             progress,
             level: self.global.compression,
-        };
+        }
+    }
+
+    /// Every function that works on jobs, wired to this session.
+    pub fn functions(&self, progress: Arc<dyn Progress>) -> Functions {
+        let wiring = self.wiring(progress);
         stillpoint_snapshot::functions(&wiring)
             .and(stillpoint_transfer::functions(&wiring))
             .and(stillpoint_commit::functions(&wiring))
@@ -98,6 +108,9 @@ impl Session {
     /// Finishes what earlier processes of this machine left unfinished. A job that cannot be finished now does not stand
     /// in the way of what the operator asked for.
     pub async fn take_on_unfinished(&self, interrupt: &mut Interrupt) -> Result<()> {
+        if self.remote.is_some() {
+            return Ok(());
+        }
         let adopted = adopt_unfinished(&self.engine, &host_name()).await?;
         for (job, error) in &adopted.damaged {
             output::complain(&format!("warning: unfinished job {job} cannot be taken on: {}", error.one_line()));
@@ -127,20 +140,70 @@ impl Session {
         Ok(())
     }
 
-    /// Runs jobs to their end; Ctrl-C cancels them. Returns what the ledgers say then.
-    pub async fn run(
+    /// A request for a job at `site`, carried by whoever carries this command's jobs.
+    pub fn request(&self, what: Operation, site: &str) -> Request {
+        match self.remote {
+            Some(_) => Request { what, host: site.to_owned(), carrier: Carrier::Broker },
+            None => Request { what, host: host_name(), carrier: Carrier::Process },
+        }
+    }
+
+    /// Sees jobs to their end; Ctrl-C cancels them. Returns what the ledgers say then.
+    pub async fn complete(&self, begun: Vec<Begun>, interrupt: &mut Interrupt) -> Result<Vec<Job>> {
+        let (mut jobs, mut events, mut locks) = (Vec::new(), Vec::new(), Vec::new());
+        for one in begun {
+            jobs.push(one.job.id);
+            events.extend(one.events);
+            locks.extend(one.lock);
+        }
+        match &self.remote {
+            None => self.run(&jobs, events, locks, interrupt).await,
+            Some(remote) => {
+                remote.publish(&events).await?;
+                self.wait(remote, &jobs, interrupt).await
+            }
+        }
+    }
+
+    /// Waits for workers.
+    async fn wait(&self, remote: &Remote, jobs: &[JobId], interrupt: &mut Interrupt) -> Result<Vec<Job>> {
+        let display = self.display();
+        let watched = interrupt.until(remote.watch(jobs, &display)).await;
+        display.clear();
+        match watched {
+            Some(watched) => watched?,
+            // Pressed again, it ends the command at once; the workers see to the rest.
+            None => interrupt.until(remote.cancel(jobs)).await.unwrap_or(Ok(()))?,
+        }
+        let mut results = Vec::with_capacity(jobs.len());
+        for id in jobs {
+            let job = self.engine.job(*id).await?;
+            if !job.state().is_end() {
+                return Err(Error::unavailable(format!("job {id} has not ended yet; see `stillpoint jobs watch {id}`")));
+            }
+            results.push(job);
+        }
+        Ok(results)
+    }
+
+    fn display(&self) -> Arc<Display> {
+        let style = match (self.global.json, output::is_terminal()) {
+            (true, _) => Style::Silent,
+            (false, true) => Style::Bar,
+            (false, false) => Style::Lines,
+        };
+        Arc::new(Display::new(style))
+    }
+
+    /// Runs jobs here to their end; Ctrl-C cancels them. Returns what the ledgers say then.
+    async fn run(
         &self,
         jobs: &[JobId],
         events: Vec<Outgoing>,
         locks: Vec<JobLock>,
         interrupt: &mut Interrupt,
     ) -> Result<Vec<Job>> {
-        let style = match (self.global.json, output::is_terminal()) {
-            (true, _) => Style::Silent,
-            (false, true) => Style::Bar,
-            (false, false) => Style::Lines,
-        };
-        let display = Arc::new(Display::new(style));
+        let display = self.display();
         let host = self.host(Arc::<Display>::clone(&display));
         let mut ended = match interrupt.until(host.run(events, locks)).await {
             Some(ended) => ended,
@@ -150,7 +213,10 @@ impl Session {
         display.clear();
         let mut results = Vec::with_capacity(jobs.len());
         for id in jobs {
-            let job = self.engine.job(*id).await?;
+            let mut job = self.engine.job_as_seen(*id).await?;
+            if !job.state().is_end() {
+                job = self.engine.job(*id).await?;
+            }
             if !job.state().is_end() {
                 let why = ended.remove(id).unwrap_or_else(|| Error::unavailable("it did not end"));
                 return Err(why.context(format!("job {id} is unfinished and the next command takes it on")));
@@ -171,8 +237,15 @@ impl Session {
         host.run(events, Vec::new()).await
     }
 
-    /// Lets the functions handle events of jobs that nobody works on.
-    pub async fn handle(&self, events: Vec<Outgoing>, locks: Vec<JobLock>) -> Ended {
-        self.host(Arc::new(())).run(events, locks).await
+    /// Has the functions handle events of jobs that nobody works on.
+    pub async fn settle(&self, events: Vec<Outgoing>, locks: Vec<JobLock>) -> Result<()> {
+        match &self.remote {
+            // A job with a lock is one that a process carries, whoever carries those of this command.
+            Some(remote) if locks.is_empty() => remote.publish(&events).await,
+            _ => {
+                self.host(Arc::new(())).run(events, locks).await;
+                Ok(())
+            }
+        }
     }
 }

@@ -1,14 +1,18 @@
 use std::process::ExitCode;
 
 use serde_json::{Value, json};
-use stillpoint_jobs::{Carrier, Job, Operation, Request};
-use stillpoint_model::{Consistency, Error, ItemName, JobId, JobState, Result};
-use stillpoint_runtime::{JobLock, begin_backup, host_name};
+use stillpoint_events::Outgoing;
+use stillpoint_jobs::{Job, Operation};
+use stillpoint_model::{Consistency, Error, ItemName, JobState, Result};
+use stillpoint_runtime::{Begun, begin_backup};
 
 use super::{duration_ms, exit_code, outcome_of};
 use crate::{interrupt::Interrupt, output, session::Session};
 
-pub async fn run(session: &Session, names: Vec<ItemName>, wanted: Consistency, keep: jiff::Span) -> Result<ExitCode> {
+pub async fn run(session: &Session, names: Vec<ItemName>, wanted: Consistency, keep: jiff::Span, detach: bool) -> Result<ExitCode> {
+    if detach {
+        return self::detach(session, &names, wanted, keep).await;
+    }
     let jobs = backup(session, &names, wanted, keep).await?;
     let outcomes = jobs.iter().map(outcome_of).collect::<Result<Vec<_>>>()?;
     if session.global.json {
@@ -36,45 +40,79 @@ pub async fn run(session: &Session, names: Vec<ItemName>, wanted: Consistency, k
 
 /// Backs the machines up side by side and returns their ended jobs, in order.
 pub async fn backup(session: &Session, names: &[ItemName], wanted: Consistency, keep: jiff::Span) -> Result<Vec<Job>> {
+    let mut interrupt = Interrupt::listen()?;
+    let begun = begin(session, names, wanted, keep, &mut interrupt).await?;
+    session.complete(begun, &mut interrupt).await
+}
+
+/// Leaves the jobs to the workers.
+async fn detach(session: &Session, names: &[ItemName], wanted: Consistency, keep: jiff::Span) -> Result<ExitCode> {
+    let Some(remote) = &session.remote else {
+        return Err(Error::invalid("--detach needs workers: give --broker or set STILLPOINT_BROKER"));
+    };
+    let begun = begin(session, names, wanted, keep, &mut Interrupt::listen()?).await?;
+    let events: Vec<Outgoing> = begun.iter().flat_map(|one| one.events.clone()).collect();
+    remote.publish(&events).await?;
+    if session.global.json {
+        let jobs: Vec<Value> = begun.iter().map(|one| json!({ "job": one.job.id, "item": one.job.request.what.item() })).collect();
+        output::json(&json!({ "jobs": jobs }))?;
+    } else {
+        for one in &begun {
+            output::line(&format!("{}: job {}", one.job.request.what.item(), one.job.id));
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Makes the jobs, all or none.
+async fn begin(
+    session: &Session,
+    names: &[ItemName],
+    wanted: Consistency,
+    keep: jiff::Span,
+    interrupt: &mut Interrupt,
+) -> Result<Vec<Begun>> {
     let now = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC);
     let keep_until = now.checked_add(keep).map_err(|error| Error::invalid("--keep is too long").with_source(error))?.timestamp();
+    let mut requests = Vec::with_capacity(names.len());
     for (position, name) in names.iter().enumerate() {
         if names[..position].contains(name) {
             return Err(Error::invalid(format!("machine {name} is named twice")));
         }
         // What can be refused is refused before there is a job.
         let item = session.vault.item(name).await?;
-        session.platforms.get(&item.platform)?.inspect(&item.disks).await?;
+        match &session.remote {
+            None => drop(session.platforms.get(&item.platform)?.inspect(&item.disks).await?),
+            Some(remote) => remote.check(&item.site).await?,
+        }
+        let what = Operation::Backup { item: name.clone(), wanted, keep_until: Some(keep_until) };
+        requests.push(session.request(what, &item.site));
     }
-    let mut interrupt = Interrupt::listen()?;
-    session.take_on_unfinished(&mut interrupt).await?;
-    let (mut ids, mut locks, mut events) = (Vec::new(), Vec::new(), Vec::new());
-    for item in names {
-        let what = Operation::Backup { item: item.clone(), wanted, keep_until: Some(keep_until) };
-        let request = Request { what, host: host_name(), carrier: Carrier::Process };
+    session.take_on_unfinished(interrupt).await?;
+    let mut begun = Vec::with_capacity(names.len());
+    for request in requests {
         match begin_backup(&session.engine, request).await {
-            Ok(begun) => {
-                ids.push(begun.job.id);
-                locks.extend(begun.lock);
-                events.extend(begun.events);
-            }
+            Ok(one) => begun.push(one),
             Err(error) => {
-                give_up(session, &ids, locks, &error).await;
+                give_up(session, begun, &error).await;
                 return Err(error);
             }
         }
     }
-    session.run(&ids, events, locks, &mut interrupt).await
+    Ok(begun)
 }
 
 /// Ends the jobs that were begun before one that could not: the command does all or nothing.
-async fn give_up(session: &Session, begun: &[JobId], locks: Vec<JobLock>, why: &Error) {
-    let mut events = Vec::new();
-    for job in begun {
-        // A job that cannot be ended now stays unfinished, and the next command takes it on.
-        events.extend(session.engine.stop(*job, JobState::Failed, &why.one_line()).await);
+async fn give_up(session: &Session, begun: Vec<Begun>, why: &Error) {
+    let (mut events, mut locks) = (Vec::new(), Vec::new());
+    for one in begun {
+        // A job that cannot be ended now stays unfinished, and the next command, or the timer, takes it on.
+        events.extend(session.engine.stop(one.job.id, JobState::Failed, &why.one_line()).await);
+        locks.extend(one.lock);
     }
-    session.handle(events, locks).await;
+    if let Err(error) = session.settle(events, locks).await {
+        output::complain(&format!("warning: {}", error.one_line()));
+    }
 }
 
 fn document(session: &Session, job: &Job) -> Result<Value> {

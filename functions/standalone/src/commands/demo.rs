@@ -101,13 +101,17 @@ pub async fn run(global: Global, given: Option<PathBuf>) -> Result<ExitCode> {
             image
         }
     };
+    let stays = global.vault.is_some();
+    // Its vault is a new one, wherever that lies; everything runs in this process.
     let global = Global {
-        vault: Some(format!("file://{}", work.0.join("vault").display())),
+        vault: global.vault.or_else(|| Some(format!("file://{}", work.0.join("vault").display()))),
         key_file: Some(work.0.join("key")),
         kms: None,
+        broker: None,
         ..global
     };
-    vault::create(&global, Some(&work.0.join("recovery-key")), true).await?;
+    let made = vault::create(&global, Some(&work.0.join("recovery-key")), true).await;
+    made.map_err(|error| error.context("the demo makes a vault of its own; name an empty place with --vault, or none"))?;
     let session = Session::open(global.clone()).await?;
     say(&format!("backing up {} ...", first.display()));
     let one = point_of(&session, &first, false).await?;
@@ -126,6 +130,10 @@ pub async fn run(global: Global, given: Option<PathBuf>) -> Result<ExitCode> {
         output::line("");
         output::table(&["", ">READ", ">CHANGED", ">STORED", ">WRITTEN", ">TIME", ">RATE"], rows.iter().map(Row::cells).collect());
         output::line("\nboth points restored byte for byte (BLAKE3 of image and restored disk are equal)");
+        if stays {
+            let url = session.vault.store().url();
+            output::line(&format!("the demo's vault stays at {url}; its key is gone with the demo, so delete it"));
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -1,7 +1,7 @@
 use std::{process::ExitCode, time::Duration};
 
 use serde_json::{Value, json};
-use stillpoint_jobs::{Engine, Job};
+use stillpoint_jobs::{Carrier, Engine, Job, Request};
 use stillpoint_model::{Error, JobId, JobState, Result};
 use stillpoint_runtime::{JobLock, host_name};
 
@@ -116,7 +116,9 @@ async fn watch(session: &Session, id: JobId) -> Result<ExitCode> {
                 let reason = job.newest.reason.unwrap_or_default();
                 return Err(Error::internal(format!("job {id} {}: {reason}", now.0)));
             }
-            _ if job.request.host == host_name() && JobLock::try_acquire(id)?.is_some() => {
+            _ if job.request.carrier == Carrier::Process
+                && job.request.host == host_name()
+                && JobLock::try_acquire(id)?.is_some() => {
                 return Err(Error::conflict(format!(
                     "no process works on job {id}; the next command that runs functions takes it on"
                 )));
@@ -135,13 +137,17 @@ async fn show_end(session: &Session, job: &Job, code: ExitCode) -> Result<ExitCo
 
 async fn cancel(session: &Session, id: JobId) -> Result<ExitCode> {
     let event = session.engine.stop(id, JobState::Cancelled, "cancelled by the operator").await?;
-    let host = session.engine.job(id).await?.request.host;
+    let Request { host, carrier, .. } = session.engine.job(id).await?.request;
+    if let (Carrier::Broker, Some(remote)) = (carrier, &session.remote) {
+        remote.publish(std::slice::from_ref(&event)).await?;
+    }
     for _ in 0..CANCEL_LOOKS {
         // The process that works on it gives back what it holds; if none does, or it ends without, this one does.
-        if host == host_name()
+        if carrier == Carrier::Process
+            && host == host_name()
             && let Some(lock) = JobLock::try_acquire(id)?
         {
-            session.handle(vec![event.clone()], vec![lock]).await;
+            session.settle(vec![event.clone()], vec![lock]).await?;
         }
         let job = session.engine.job(id).await?;
         if job.state().is_end() {

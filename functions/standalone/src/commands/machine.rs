@@ -2,15 +2,14 @@ use std::process::ExitCode;
 
 use serde_json::json;
 use stillpoint_model::{Error, Result};
-use stillpoint_runtime::host_name;
 use stillpoint_vault::Item;
 
-use crate::{args::Machine as Command, disks, output, session::Session};
+use crate::{args::Machine as Command, disks, output, remote, session::Session};
 
 pub async fn run(session: &Session, command: Command) -> Result<ExitCode> {
     match command {
         Command::Add { name, platform, disk, replace } => {
-            let item = Item { name, platform, site: host_name(), disks: disks::sources(&disk)?, written: jiff::Timestamp::now() };
+            let item = Item { name, platform, site: remote::site(&session.global)?.to_string(), disks: disks::sources(&disk)?, written: jiff::Timestamp::now() };
             add(session, &item, replace).await?;
         }
         Command::List => list(session).await?,

@@ -1,6 +1,7 @@
 //! One file per noun of the command line.
 
 mod backup;
+mod dead;
 mod demo;
 mod image;
 mod jobs;
@@ -9,6 +10,7 @@ mod points;
 mod read;
 mod restore;
 mod vault;
+mod worker;
 
 use std::process::ExitCode;
 
@@ -27,14 +29,17 @@ pub async fn run(cli: Cli) -> Result<ExitCode> {
     if let Command::Demo { image } = command {
         return demo::run(global, image).await;
     }
+    if let Command::Dead { command } = command {
+        return dead::run(&global, command).await;
+    }
     if global.vault.is_none() {
         return Ok(failure::misuse("which vault? give --vault URL or set STILLPOINT_VAULT"));
     }
     match command {
         Command::Vault(command) => vault::run(global, command).await,
         Command::Machine(command) => machine::run(&Session::open(global).await?, command).await,
-        Command::Backup { names, consistency, keep } => {
-            backup::run(&Session::open(global).await?, names, consistency, keep).await
+        Command::Backup { names, consistency, keep, detach } => {
+            backup::run(&Session::open(global).await?, names, consistency, keep, detach).await
         }
         Command::Points { name } => points::run(&Session::open(global).await?, &name).await,
         Command::Restore { name, point, to, disk, overwrite } => {
@@ -45,7 +50,11 @@ pub async fn run(cli: Cli) -> Result<ExitCode> {
             read::run(&Session::open(global).await?, &name, &point, &disk, offset, length).await
         }
         Command::Jobs { command } => jobs::run(&Session::open(global).await?, command).await,
-        Command::Demo { .. } => Err(Error::internal("the demo needs no vault")),
+        Command::Worker { functions, tick, stalled_after, patience } => {
+            let wanted = worker::Wanted { functions, tick, stalled_after, patience };
+            worker::run(&Session::open(global).await?, wanted).await
+        }
+        Command::Demo { .. } | Command::Dead { .. } => Err(Error::internal("this command needs no vault")),
     }
 }
 

@@ -5,17 +5,17 @@ use std::{
 
 use serde_json::json;
 use stillpoint_format::Manifest;
-use stillpoint_jobs::{Carrier, Job, Operation, Request};
+use stillpoint_jobs::{Job, Operation};
 use stillpoint_model::{
     DiskName, Error, ItemName, JobId, Result,
     geometry::{CHUNK_BYTES, page_range},
 };
 use stillpoint_ports::TargetDisk;
-use stillpoint_runtime::{begin_restore, host_name};
+use stillpoint_runtime::begin_restore;
 use stillpoint_vault::Point;
 
 use super::{duration_ms, exit_code, outcome_of};
-use crate::{disks, folders::Folders, interrupt::Interrupt, output, session::Session, when};
+use crate::{disks, folders::Folders, interrupt::Interrupt, output, remote, session::Session, when};
 
 /// What the operator asked for.
 pub struct Wanted {
@@ -63,13 +63,23 @@ pub async fn restore(session: &Session, wanted: Wanted) -> Result<Job> {
     let disks = targets(&point, &manifest, &wanted)?;
     let mut interrupt = Interrupt::listen()?;
     session.take_on_unfinished(&mut interrupt).await?;
-    let _made = wanted.to.as_deref().map(make_folder).transpose()?;
-    // What can be refused is refused before there is a job; any id serves, because none is written anywhere.
-    session.target.check(JobId::new(session.vault.ulid()), &disks).await?;
+    let site = remote::site(&session.global)?;
+    // What can be refused is refused before there is a job.
+    let _made = match &session.remote {
+        Some(remote) => {
+            remote.check(site.as_str()).await?;
+            None
+        }
+        None => {
+            let made = wanted.to.as_deref().map(make_folder).transpose()?;
+            // Any id serves, because none is written anywhere.
+            session.target.check(JobId::new(session.vault.ulid()), &disks).await?;
+            made
+        }
+    };
     let what = Operation::Restore { item: wanted.name, point: point.id, disks };
-    let request = Request { what, host: host_name(), carrier: Carrier::Process };
-    let begun = begin_restore(&session.engine, request).await?;
-    let ended = session.run(&[begun.job.id], begun.events, begun.lock.into_iter().collect(), &mut interrupt).await?.pop();
+    let begun = begin_restore(&session.engine, session.request(what, site.as_str())).await?;
+    let ended = session.complete(vec![begun], &mut interrupt).await?.pop();
     ended.ok_or_else(|| Error::internal("a job has no result"))
 }
 

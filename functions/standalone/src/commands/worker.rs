@@ -1,0 +1,63 @@
+use std::{process::ExitCode, sync::Arc, time::Duration};
+
+use stillpoint_broker::{Worker, WorkerOptions};
+use stillpoint_events::Function;
+use stillpoint_model::{Error, Result};
+use stillpoint_runtime::Dispatcher;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::{
+    remote,
+    session::{Session, system},
+};
+
+/// What the operator asked for.
+pub struct Wanted {
+    pub functions: Vec<Function>,
+    pub tick: Duration,
+    pub stalled_after: Duration,
+    pub patience: Duration,
+}
+
+pub async fn run(session: &Session, wanted: Wanted) -> Result<ExitCode> {
+    let Some(broker) = remote::broker(&session.global)? else {
+        return Err(Error::invalid("which broker? give --broker amqp://user:password@host:port/vhost or set STILLPOINT_BROKER"));
+    };
+    let mut functions = wanted.functions;
+    functions.sort_unstable();
+    functions.dedup();
+    let site = remote::site(&session.global)?;
+    tracing::info!(%site, ?functions, broker = broker.shown(), "worker");
+    let publisher = remote::publisher(broker, site.clone(), "stillpoint/worker");
+    let schedule = stillpoint_schedule::functions(
+        &session.wiring(Arc::new(())),
+        Arc::new(publisher.clone()),
+        site.as_str(),
+        wanted.stalled_after,
+    );
+    let handlers = session.functions(Arc::new(())).and(schedule);
+    let dispatcher = Dispatcher::new(session.engine.clone(), handlers, system().0);
+    let options = WorkerOptions {
+        functions,
+        in_flight: session.in_flight(),
+        prefetch: None,
+        tick: wanted.tick,
+        patience: wanted.patience,
+    };
+    let stop = stopped()?;
+    Worker::new(publisher, dispatcher, options).run(stop).await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Ends with SIGTERM or Ctrl-C.
+fn stopped() -> Result<impl Future<Output = ()>> {
+    let cannot = |error: std::io::Error| Error::from(error).context("cannot listen for signals");
+    let mut terminated = signal(SignalKind::terminate()).map_err(cannot)?;
+    let mut interrupted = signal(SignalKind::interrupt()).map_err(cannot)?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminated.recv() => {}
+            _ = interrupted.recv() => {}
+        }
+    })
+}
