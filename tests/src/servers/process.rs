@@ -7,7 +7,6 @@ use std::{
     process::{Child, Command, Stdio},
     sync::{
         Arc, Mutex, PoisonError, Weak,
-        atomic::{AtomicBool, Ordering::SeqCst},
         mpsc::{Receiver, RecvTimeoutError, Sender, channel},
     },
     thread::{self, JoinHandle},
@@ -23,12 +22,19 @@ const PATIENCE: Duration = Duration::from_secs(90);
 /// Another process may take a port in the moment after it was found free.
 const TRIES: u32 = 3;
 
-/// The server, its folder and its ports. Killed when dropped.
-pub(crate) struct Process {
-    pub ports: Vec<u16>,
+/// A process that dies with this one, however this one ends. Killed when dropped.
+pub(crate) struct Bound {
+    /// Its number.
+    pub pid: u32,
     /// Dropped to end the thread that holds the process.
     stop: Option<Sender<()>>,
     holder: Option<JoinHandle<()>>,
+}
+
+/// The server, its folder and its ports.
+pub(crate) struct Process {
+    pub ports: Vec<u16>,
+    process: Bound,
     folder: TempDir,
 }
 
@@ -58,17 +64,11 @@ impl Process {
         let folder = tempfile::Builder::new().prefix(&format!("stillpoint-{name}-")).tempdir().expect("a folder can be made");
         let ports = super::http::free_ports(ports);
         let log = folder.path().join("server.log");
-        let command = bound_to_us(&command(folder.path(), &ports), &log);
-        let (stop, stopped) = channel();
-        let ended: Arc<AtomicBool> = Arc::default();
-        let holder = {
-            let ended = Arc::clone(&ended);
-            thread::spawn(move || hold(command, &stopped, &ended))
-        };
-        let process = Self { ports, stop: Some(stop), holder: Some(holder), folder };
+        let process = Bound::start(&command(folder.path(), &ports), &log);
+        let process = Self { ports, process, folder };
         let begun = Instant::now();
         while ask(process.ports[0], "GET", "/", &[], b"").is_none() {
-            if ended.load(SeqCst) {
+            if process.process.has_ended() {
                 return None;
             }
             let told = || fs::read_to_string(process.folder.path().join("server.log")).unwrap_or_default();
@@ -79,7 +79,23 @@ impl Process {
     }
 }
 
-impl Drop for Process {
+impl Bound {
+    /// Starts a command, whose output goes to `log`.
+    pub(crate) fn start(command: &Command, log: &Path) -> Self {
+        let command = bound_to_us(command, log);
+        let (stop, stopped) = channel();
+        let (tell, told) = channel();
+        let holder = thread::spawn(move || hold(command, &stopped, &tell));
+        let pid = told.recv().expect("setpriv is installed (util-linux)");
+        Self { pid, stop: Some(stop), holder: Some(holder) }
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        self.holder.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+}
+
+impl Drop for Bound {
     fn drop(&mut self) {
         drop(self.stop.take());
         if let Some(holder) = self.holder.take() {
@@ -100,13 +116,14 @@ fn bound_to_us(command: &Command, log: &Path) -> Command {
     bound
 }
 
-/// Starts the process and holds it until it ends or nobody wants it any more.
-fn hold(mut command: Command, stopped: &Receiver<()>, ended: &AtomicBool) {
+/// Starts the process, tells its number and holds it until it ends or nobody wants it any more.
+fn hold(mut command: Command, stopped: &Receiver<()>, tell: &Sender<u32>) {
     let mut child: Child = command.spawn().expect("setpriv is installed (util-linux)");
+    tell.send(child.id()).expect("whoever started the thread waits for the number");
     // Nothing is ever sent: an error other than a time-out says that the other end is gone.
     while let Err(RecvTimeoutError::Timeout) = stopped.recv_timeout(Duration::from_millis(50)) {
         if child.try_wait().expect("a child can be waited for").is_some() {
-            ended.store(true, SeqCst);
+            return;
         }
     }
     // It may have ended by itself.
