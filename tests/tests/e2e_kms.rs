@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use stillpoint_tests::{
     Done, Host, Lab,
     disk::{self, MIB},
+    servers::closed_port,
     text,
 };
 
@@ -61,7 +62,7 @@ fn kms_slot(vault: &Path) -> (std::path::PathBuf, Value) {
 #[test]
 fn a_vault_opens_through_kms_alone() {
     let lab = Lab::new();
-    let moto = Moto::start(&lab);
+    let moto = Moto::start();
     let key = moto.key();
     let host = with_aws(&lab.host("first"), &moto.url());
     let created = host.json(&["vault", "create", "--kms", &key]);
@@ -84,7 +85,7 @@ fn a_vault_opens_through_kms_alone() {
 #[test]
 fn a_vault_without_a_key_file_opens_with_the_recovery_key_alone() {
     let lab = Lab::new();
-    let moto = Moto::start(&lab);
+    let moto = Moto::start();
     let host = with_aws(&lab.host("first"), &moto.url()).set("STILLPOINT_KMS_KEY", &moto.key());
     let created = host.json(&["vault", "create", "--no-key-file"]);
     assert_eq!(created.get("key_file"), None, "{created}");
@@ -101,9 +102,9 @@ fn a_vault_without_a_key_file_opens_with_the_recovery_key_alone() {
 #[test]
 fn an_alias_names_a_key_and_another_key_is_refused() {
     let lab = Lab::new();
-    let moto = Moto::start(&lab);
+    let moto = Moto::start();
     let (key, other) = (moto.key(), moto.key());
-    let alias = moto.alias("backup/vault", &key);
+    let alias = moto.alias(&key);
     let host = with_aws(&lab.host("first"), &moto.url());
     host.json(&["vault", "create", "--no-key-file", "--kms", &alias]);
     assert_eq!(slots(&host.json(&["vault", "info"]), "kms")[0]["key"], json!(key), "the slot names the key, not its alias");
@@ -115,7 +116,7 @@ fn an_alias_names_a_key_and_another_key_is_refused() {
 #[test]
 fn an_older_vault_gets_a_kms_slot() {
     let lab = Lab::new();
-    let moto = Moto::start(&lab);
+    let moto = Moto::start();
     let (key, second_key) = (moto.key(), moto.key());
     let host = with_aws(&lab.host_with_vault(), &moto.url());
     let added = host.json(&["vault", "add-kms", &key]);
@@ -130,7 +131,7 @@ fn an_older_vault_gets_a_kms_slot() {
 #[test]
 fn a_slot_of_another_vault_and_an_altered_slot_are_refused() {
     let lab = Lab::new();
-    let moto = Moto::start(&lab);
+    let moto = Moto::start();
     let key = moto.key();
     let host = with_aws(&lab.host("first"), &moto.url());
     host.json(&["vault", "create", "--no-key-file", "--kms", &key]);
@@ -232,12 +233,13 @@ fn a_service_that_is_not_there_and_credentials_that_are_not() {
     let lab = Lab::new();
     let (service, host, created) = scripted_vault(&lab);
     service.requests();
-    let closed = "http://127.0.0.1:9";
-    refused(&host.set("AWS_ENDPOINT_URL_KMS", closed).run(&["vault", "info"]), &["does not answer at http://127.0.0.1:9"]);
+    let closed = format!("http://127.0.0.1:{}", closed_port());
+    let silent = host.set("AWS_ENDPOINT_URL_KMS", &closed).run(&["vault", "info"]);
+    refused(&silent, &["AWS KMS does not answer at", &closed]);
     refused(&host.set("AWS_ALLOW_HTTP", "false").run(&["vault", "info"]), &["has no TLS", "AWS_ALLOW_HTTP=true"]);
 
     let stranger = lab.host("stranger").set("AWS_ENDPOINT_URL", &service.url()).set("AWS_ALLOW_HTTP", "true");
-    let stranger = stranger.set("AWS_METADATA_ENDPOINT", closed);
+    let stranger = stranger.set("AWS_METADATA_ENDPOINT", &closed);
     refused(&stranger.run(&["vault", "info"]), &["no AWS credentials", "AWS_ACCESS_KEY_ID"]);
     let broken = host.set("AWS_SESSION_TOKEN", "line\nline");
     refused(&broken.run(&["vault", "info"]), &["AWS_SESSION_TOKEN"]);

@@ -1,75 +1,47 @@
 //! The key service of moto: an emulator of AWS with real cryptography behind its KMS.
 
-use std::{
-    env, fs,
-    io::{Read, Write},
-    net::{TcpListener, TcpStream},
-    path::PathBuf,
-    process::{Child, Command, Stdio},
-    thread,
-    time::{Duration, Instant},
-};
+use std::sync::Arc;
 
 use serde_json::{Value, json};
-use stillpoint_tests::{Lab, text};
+use stillpoint_tests::{
+    servers::{S3Server, ask, moto},
+    text,
+};
 
-/// It is a Python program that imports much before it listens.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-/// A running moto; it ends with the value.
+/// A running moto; tests share it, and each makes keys of its own.
 pub struct Moto {
-    process: Child,
-    address: String,
-}
-
-fn program() -> PathBuf {
-    let tools = env::var_os("STILLPOINT_TEST_TOOLS").map(PathBuf::from);
-    let home = || PathBuf::from(env::var_os("HOME").expect("HOME is set")).join(".cache/stillpoint/tools");
-    let program = tools.unwrap_or_else(home).join("python/bin/moto_server");
-    assert!(program.exists(), "{} is not there; run tests/run --install-only", program.display());
-    program
+    port: u16,
+    _server: Arc<S3Server>,
 }
 
 impl Moto {
-    /// Starts it on a free port.
-    pub fn start(lab: &Lab) -> Self {
-        let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port is free");
-        let log = fs::File::create(lab.path("moto.log")).expect("a log can be made");
-        let mut command = Command::new(program());
-        command.args(["-H", "127.0.0.1", "-p", &free.port().to_string()]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
-        let mut moto = Self { process: command.spawn().expect("moto_server starts"), address: free.to_string() };
-        let began = Instant::now();
-        while TcpStream::connect(&moto.address).is_err() {
-            let ended = moto.process.try_wait().expect("it can be asked");
-            let said = fs::read_to_string(lab.path("moto.log")).unwrap_or_default();
-            assert!(ended.is_none() && began.elapsed() < PATIENCE, "moto_server does not listen: {ended:?} {said}");
-            thread::sleep(Duration::from_millis(50));
-        }
-        moto
+    /// Starts it, if no other test has.
+    pub fn start() -> Self {
+        let server = moto();
+        let url = server.url("any");
+        let port = url.split_once("127.0.0.1:").and_then(|(_, rest)| rest.split('&').next()?.parse().ok());
+        Self { port: port.unwrap_or_else(|| panic!("no port in {url}")), _server: server }
     }
 
     /// Where it listens.
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        format!("http://127.0.0.1:{}", self.port)
     }
 
     /// Calls KMS as an administrator would.
     fn call(&self, call: &str, body: &Value) -> Value {
-        let body = body.to_string();
-        let mut stream = TcpStream::connect(&self.address).expect("moto listens");
-        let scope = "Credential=test/20260101/eu-central-1/kms/aws4_request, SignedHeaders=host, Signature=00";
-        let head = format!(
-            "POST / HTTP/1.1\r\nHost: {}\r\nContent-Type: application/x-amz-json-1.1\r\nX-Amz-Target: TrentService.{call}\r\n\
-             Authorization: AWS4-HMAC-SHA256 {scope}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
-            self.address,
-            body.len()
-        );
-        stream.write_all((head + &body).as_bytes()).expect("moto reads");
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).expect("moto answers");
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer: {answer}"));
-        assert!(head.starts_with("HTTP/1.1 200"), "{call}: {answer}");
-        if body.is_empty() { Value::Null } else { serde_json::from_str(body).expect("KMS answers in JSON") }
+        let headers = [
+            ("content-type", "application/x-amz-json-1.1"),
+            ("x-amz-target", &format!("TrentService.{call}")),
+            // It is not checked, but says which service and region are meant.
+            (
+                "authorization",
+                "AWS4-HMAC-SHA256 Credential=test/20260101/eu-central-1/kms/aws4_request, SignedHeaders=host, Signature=00",
+            ),
+        ];
+        let answer = ask(self.port, "POST", "/", &headers, body.to_string().as_bytes()).expect("moto answers");
+        assert_eq!(answer.status, 200, "{call}: {}", answer.body);
+        if answer.body.is_empty() { Value::Null } else { serde_json::from_str(&answer.body).expect("KMS answers in JSON") }
     }
 
     /// A new symmetric key; returns its ARN.
@@ -77,17 +49,10 @@ impl Moto {
         text(&self.call("CreateKey", &json!({})), "/KeyMetadata/Arn").to_owned()
     }
 
-    /// Names a key; returns the alias's ARN.
-    pub fn alias(&self, name: &str, key: &str) -> String {
-        self.call("CreateAlias", &json!({ "AliasName": format!("alias/{name}"), "TargetKeyId": key }));
-        let (account, _) = key.split_once(":key/").expect("an ARN of a key");
-        format!("{account}:alias/{name}")
-    }
-}
-
-impl Drop for Moto {
-    fn drop(&mut self) {
-        drop(self.process.kill());
-        drop(self.process.wait());
+    /// Gives a key a name that nothing else has; returns the alias's ARN.
+    pub fn alias(&self, key: &str) -> String {
+        let (account, id) = key.split_once(":key/").expect("an ARN of a key");
+        self.call("CreateAlias", &json!({ "AliasName": format!("alias/backup/{id}"), "TargetKeyId": key }));
+        format!("{account}:alias/backup/{id}")
     }
 }
