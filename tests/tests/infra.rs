@@ -38,6 +38,10 @@ fn templates_are_clean_as_written_and_as_expanded() {
 
 #[test]
 fn every_function_of_the_repository_is_deployed() {
+    // The mappings and alarms below are compared with the broker's topology; it must know the same functions.
+    let mut known: Vec<&str> = stillpoint_events::Function::ALL.iter().map(|function| function.as_str()).collect();
+    known.sort_unstable();
+    assert_eq!(known, functions_of_the_repository());
     let deployed: Vec<String> = expanded().template.functions().iter().map(|function| function.name.clone()).collect();
     assert_eq!(deployed, functions_of_the_repository(), "infra/README.md says how to add a function to infra/aws/template.yaml");
 }

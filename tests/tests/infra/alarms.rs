@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::{
     stack::{Function, Stack, points_to},
-    triggers::is_timed,
+    triggers::{SITE, is_timed, topology},
 };
 
 fn dimension<'a>(alarm: &'a Value, name: &str) -> &'a Value {
@@ -46,7 +46,8 @@ pub fn per_function(stack: &Stack) -> Vec<String> {
 }
 
 fn has_dead_letter_alarm(stack: &Stack, function: &str) -> bool {
-    let queue = format!("stillpoint.aws.{function}.dead");
+    let Ok(function) = function.parse() else { return false };
+    let queue = topology(SITE).dead_of(function);
     stack.of_type("AWS::CloudWatch::Alarm").any(|(_, alarm)| {
         alarm["Namespace"] == "AWS/AmazonMQ"
             && alarm["MetricName"] == "MessageCount"

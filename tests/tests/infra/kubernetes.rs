@@ -92,8 +92,7 @@ fn scaling(objects: &[Value]) -> Vec<String> {
     let mut faults = Vec::new();
     for deployment in of_kind(objects, "Deployment") {
         let function = name(deployment);
-        let wanted: BTreeSet<String> =
-            triggers::queues_of(&function).iter().map(|queue| queue.replacen(".aws.", &format!(".{SITE}."), 1)).collect();
+        let wanted = triggers::queues_of(&function, SITE);
         let scaled = of_kind(objects, "ScaledObject").find(|one| one["spec"]["scaleTargetRef"]["name"] == function.as_str());
         let triggers = scaled.and_then(|one| one["spec"]["triggers"].as_array()).map_or(&[][..], Vec::as_slice);
         let watched: BTreeSet<String> = triggers.iter().flat_map(|one| strings(&one["metadata"]["queueName"])).collect();

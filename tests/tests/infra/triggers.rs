@@ -3,29 +3,32 @@
 use std::collections::BTreeSet;
 
 use serde_json::Value;
+use stillpoint_broker::Topology;
 
 use crate::stack::{Function, Stack, points_to, strings};
 
-/// Run by the timer, not by a queue.
-const TIMED: &str = "schedule";
-/// Functions whose queues are cut into shards: RabbitMQ mappings run one environment each.
-const SHARDED: [&str; 2] = ["transfer", "restore"];
-/// Shards of such a function.
-const SHARDS: u32 = 4;
+/// The site that the template serves by default.
+pub const SITE: &str = "aws";
+/// Functions that hold packs in memory for minutes.
+const HEAVY: [&str; 2] = ["transfer", "restore"];
 /// Lambda may repeat an Amazon MQ invocation that takes longer.
 const SECONDS_MAX: u64 = 14 * 60;
 
-pub fn is_timed(function: &Function<'_>) -> bool {
-    function.name == TIMED
+/// Everything that the program declares on the broker for a site.
+pub fn topology(site: &str) -> Topology {
+    Topology::of(site.parse().expect("it is a site"))
 }
 
-/// The queues of a function, as the broker's topology names them.
-pub fn queues_of(name: &str) -> BTreeSet<String> {
-    match name {
-        TIMED => BTreeSet::new(),
-        _ if SHARDED.contains(&name) => (0..SHARDS).map(|shard| format!("stillpoint.aws.{name}.{shard}")).collect(),
-        _ => BTreeSet::from([format!("stillpoint.aws.{name}")]),
-    }
+/// Run by the timer, not by a queue.
+pub fn is_timed(function: &Function<'_>) -> bool {
+    queues_of(&function.name, SITE).is_empty()
+}
+
+/// The queues of a function at a site.
+pub fn queues_of(name: &str, site: &str) -> BTreeSet<String> {
+    let topology = topology(site);
+    let function = name.parse().unwrap_or_else(|error| panic!("{error}"));
+    topology.places_of(function).map(|place| place.queue.clone()).collect()
 }
 
 fn mappings<'a>(stack: &'a Stack, function: &str) -> Vec<&'a Value> {
@@ -39,7 +42,7 @@ pub fn queues(stack: &Stack) -> Vec<String> {
     for function in stack.functions() {
         let mappings = mappings(stack, function.id);
         let read: Vec<String> = mappings.iter().flat_map(|mapping| strings(&mapping["Queues"])).collect();
-        let wanted = queues_of(&function.name);
+        let wanted = queues_of(&function.name, SITE);
         if read.len() != wanted.len() || read.iter().cloned().collect::<BTreeSet<_>>() != wanted {
             faults.push(format!("{} reads {read:?}, and should read {wanted:?}", function.name));
         }
@@ -53,7 +56,7 @@ fn mapping_fault(function: &Function<'_>, mapping: &Value) -> Option<String> {
     let has_login = access.iter().any(|one| one["Type"] == "BASIC_AUTH" && points_to(&one["URI"], "BrokerSecret"));
     let has_host = access.iter().any(|one| one["Type"] == "VIRTUAL_HOST" && one["URI"] == "/");
     // A batch is repeated as a whole, so what takes minutes comes in small ones.
-    let batch_max = if SHARDED.contains(&function.name.as_str()) { 4 } else { 10 };
+    let batch_max = if HEAVY.contains(&function.name.as_str()) { 4 } else { 10 };
     let is_small = mapping["BatchSize"].as_u64().is_some_and(|size| (1..=batch_max).contains(&size));
     let one_queue = strings(&mapping["Queues"]).len() == 1;
     let fine = has_login && has_host && is_small && one_queue && points_to(&mapping["EventSourceArn"], "Broker");
@@ -95,7 +98,7 @@ fn setting_faults(function: &Function<'_>) -> Vec<String> {
     let (name, properties) = (&function.name, function.properties);
     let variables = &properties["Environment"]["Variables"];
     // An object in memory is at most 64 MiB; three at once and the page of each fit 512 MiB only where nothing is packed.
-    let memory_min = if SHARDED.contains(&name.as_str()) { 1024 } else { 256 };
+    let memory_min = if HEAVY.contains(&name.as_str()) { 1024 } else { 256 };
     let code = properties["Code"]["S3Key"].as_str().unwrap_or_default();
     let broker = &variables["STILLPOINT_BROKER"]["Fn::Sub"];
     let checks = [
