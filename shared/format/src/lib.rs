@@ -7,6 +7,7 @@
 mod chunk;
 mod error;
 mod frame;
+mod key_file;
 mod keys;
 pub mod limits;
 mod manifest;
@@ -20,6 +21,7 @@ mod wire;
 pub use chunk::{ChunkId, digest, is_zero};
 pub use error::{Error, Result};
 pub use frame::{COMPRESSION_LEVEL_DEFAULT, compress, decompress};
+pub use key_file::{KEY_FILE_BYTES_MAX, key_file, parse_key_file};
 pub use keys::{KeyId, Keys, MasterKey, SignatureKey};
 pub use manifest::{DiskMap, Encoded, Manifest, PackUse, PageRef, Section, Sections};
 pub use pack::{

@@ -16,4 +16,4 @@ pub use dispatch::{Dispatcher, Message, Settled};
 pub use host::{Ended, Host};
 pub use lock::JobLock;
 pub use policy::{Patience, RETRY_PAUSES, Reaction, reaction};
-pub use resources::{host_name, segments_in_flight};
+pub use resources::{host_name, segments_in_flight, segments_within};

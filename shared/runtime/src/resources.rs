@@ -6,8 +6,13 @@ const MEMORY_BYTES_DEFAULT: u64 = 384 << 20;
 /// Segments to work on at once: one more than there are processors, so that one may wait for its store, within the memory.
 #[must_use]
 pub fn segments_in_flight(processors: usize) -> usize {
-    let by_memory = usize::try_from(MEMORY_BYTES_DEFAULT / SEGMENT_MEMORY_BYTES).unwrap_or(1);
-    (processors + 1).min(by_memory).max(1)
+    (processors + 1).min(segments_within(MEMORY_BYTES_DEFAULT))
+}
+
+/// Segments whose pages and packs fit into this much memory at once; at least one, or nothing would ever be done.
+#[must_use]
+pub fn segments_within(memory_bytes: u64) -> usize {
+    usize::try_from(memory_bytes / SEGMENT_MEMORY_BYTES).unwrap_or(1).max(1)
 }
 
 /// What tells this machine from others in job requests: the node name and the start of the machine id.
