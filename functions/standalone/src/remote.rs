@@ -30,6 +30,11 @@ pub fn site(global: &Global) -> Result<Site> {
     global.site.clone().map_or_else(|| host_name().parse(), Ok)
 }
 
+/// Whether a site is this very host.
+pub fn is_here(site: &Site) -> bool {
+    site.as_str() == host_name()
+}
+
 /// The broker that the options name, if they do.
 pub fn broker(global: &Global) -> Result<Option<Broker>> {
     let Some(url) = &global.broker else { return Ok(None) };

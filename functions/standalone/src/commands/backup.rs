@@ -7,7 +7,7 @@ use stillpoint_model::{Consistency, Error, ItemName, JobState, Result};
 use stillpoint_runtime::{Begun, begin_backup};
 
 use super::{duration_ms, exit_code, outcome_of};
-use crate::{interrupt::Interrupt, output, session::Session};
+use crate::{interrupt::Interrupt, output, remote, session::Session};
 
 pub async fn run(session: &Session, names: Vec<ItemName>, wanted: Consistency, keep: jiff::Span, detach: bool) -> Result<ExitCode> {
     if detach {
@@ -81,9 +81,12 @@ async fn begin(
         }
         // What can be refused is refused before there is a job.
         let item = session.vault.item(name).await?;
-        match &session.remote {
-            None => drop(session.platforms.get(&item.platform)?.inspect(&item.disks).await?),
-            Some(remote) => remote.check(&item.site).await?,
+        if let Some(remote) = &session.remote {
+            remote.check(&item.site).await?;
+        }
+        // ... at another site only its workers can tell.
+        if session.remote.is_none() || remote::is_here(&item.site.parse()?) {
+            session.platforms.get(&item.platform)?.inspect(&item.disks).await?;
         }
         let what = Operation::Backup { item: name.clone(), wanted, keep_until: Some(keep_until) };
         requests.push(session.request(what, &item.site));

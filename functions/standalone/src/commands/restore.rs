@@ -64,19 +64,16 @@ pub async fn restore(session: &Session, wanted: Wanted) -> Result<Job> {
     let mut interrupt = Interrupt::listen()?;
     session.take_on_unfinished(&mut interrupt).await?;
     let site = remote::site(&session.global)?;
-    // What can be refused is refused before there is a job.
-    let _made = match &session.remote {
-        Some(remote) => {
-            remote.check(site.as_str()).await?;
-            None
-        }
-        None => {
-            let made = wanted.to.as_deref().map(make_folder).transpose()?;
-            // Any id serves, because none is written anywhere.
-            session.target.check(JobId::new(session.vault.ulid()), &disks).await?;
-            made
-        }
-    };
+    if let Some(remote) = &session.remote {
+        remote.check(site.as_str()).await?;
+    }
+    // What can be refused is refused before there is a job; at another site only its workers can tell.
+    let here = session.remote.is_none() || remote::is_here(&site);
+    let _made = if here { wanted.to.as_deref().map(make_folder).transpose()? } else { None };
+    if here {
+        // Any id serves, because none is written anywhere.
+        session.target.check(JobId::new(session.vault.ulid()), &disks).await?;
+    }
     let what = Operation::Restore { item: wanted.name, point: point.id, disks };
     let begun = begin_restore(&session.engine, session.request(what, site.as_str())).await?;
     let ended = session.complete(vec![begun], &mut interrupt).await?.pop();
