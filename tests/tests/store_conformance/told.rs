@@ -116,14 +116,19 @@ async fn what_the_store_refuses_has_a_kind_and_a_line_that_says_what_to_do() {
     let (server, store) = server_and_store();
     for (act, expected, words) in cases {
         server.always(act);
-        for error in all_calls(&store).await.into_iter().map(Result::unwrap_err) {
+        let mut outcomes = all_calls(&store).await;
+        if expected != Missing {
+            // A look does not tell a missing bucket from a missing object.
+            outcomes.push(store.size("name").await.map(drop));
+        }
+        for error in outcomes.into_iter().map(Result::unwrap_err) {
             let line = error.one_line();
             assert_eq!(error.kind(), expected, "{act:?}: {line}");
             assert!(line.contains(words) && line.starts_with("cannot "), "{act:?}: {line}");
             assert!(!line.contains("TOLD") && !line.contains('\n') && line.len() < 500, "{act:?}: {line}");
         }
     }
-    assert!(server.requests().len() <= cases.len() * 7, "what can never succeed is not tried again");
+    assert!(server.requests().len() <= cases.len() * 10, "what can never succeed is not tried again");
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@ use std::{fmt, ops::Range, sync::Arc, time::SystemTime};
 use bytes::Bytes;
 use futures_util::TryStreamExt;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, path::Path};
-use stillpoint_model::{Error, Requests, Result};
+use stillpoint_model::{Error, ErrorKind, Requests, Result};
 
 use crate::{
     Limits, Meter,
@@ -124,6 +124,9 @@ impl Store {
             Ok(_) => broken_off(name),
             Err(error) => classify("read", name, error),
         };
+        if matches!(error.kind(), ErrorKind::Missing | ErrorKind::Denied) {
+            return Err(error);
+        }
         // Stores answer a range past the end in their own ways; the object's size tells it from other trouble.
         match self.size(name).await {
             Ok(size_bytes) if size_bytes < range.end => Err(Error::corrupt(format!("{name} ends before byte {}", range.end))),
@@ -138,8 +141,17 @@ impl Store {
     pub async fn size(&self, name: &str) -> Result<u64> {
         self.count(Requests { head: 1, ..Requests::default() });
         let _stream = self.throttle.begin(0).await;
-        let meta = self.inner.head(&self.path(name)?).await.map_err(|error| classify("look up", name, error))?;
-        Ok(meta.size)
+        let path = self.path(name)?;
+        match self.inner.head(&path).await.map_err(|error| classify("look up", name, error)) {
+            Ok(meta) => Ok(meta.size),
+            Err(error) if matches!(error.kind(), ErrorKind::Denied | ErrorKind::Invalid) => {
+                // The answer to a HEAD has no room for a reason; the one to a GET has.
+                self.count(Requests { get: 1, ..Requests::default() });
+                let reason = self.inner.get_range(&path, 0..1).await.err();
+                Err(reason.map_or(error, |reason| classify("look up", name, reason)))
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Every object whose name begins with the folder `prefix` (no trailing slash; empty for all), sorted by name.
