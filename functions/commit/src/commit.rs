@@ -2,7 +2,7 @@ use stillpoint_events::{Envelope, RecoveryPointCommitted, SegmentsTransferred};
 use stillpoint_format::Manifest;
 use stillpoint_handler::{Effects, Handler, Invocation};
 use stillpoint_jobs::{BackupPlan, Engine, Job, Loaded, Marker, Plan, Transferred};
-use stillpoint_model::{Error, ErrorKind, Obtained, Requests, Result};
+use stillpoint_model::{Error, ErrorKind, ItemName, Obtained, PointId, Requests, Result};
 use stillpoint_vault::{ManifestObject, Name, Point, PointDisk, Vault};
 
 use crate::build::{Builder, dropped};
@@ -47,6 +47,14 @@ impl Commit {
         }
     }
 
+    async fn is_committed(&self, item: &ItemName, point: PointId) -> Result<bool> {
+        match self.engine.vault().point(item, point).await {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == ErrorKind::Missing => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     async fn manifest(&self, vault: &Vault, plan: &Plan<BackupPlan>, markers: &[Marker<Transferred>]) -> Result<Manifest> {
         let parent = match plan.detail.parent {
             Some(id) => Some(vault.manifest(&vault.point(&plan.detail.item, id).await?).await?),
@@ -68,16 +76,16 @@ impl Handler for Commit {
     type Event = SegmentsTransferred;
 
     async fn handle(&self, event: Envelope<SegmentsTransferred>, invocation: &Invocation) -> Result<Effects> {
-        let job = self.engine.job(event.data.job).await?;
+        let id = event.data.job;
+        let job = if invocation.redelivered { self.engine.job(id).await? } else { self.engine.job_as_seen(id).await? };
         if job.state().is_end() {
             return Ok(Effects::none());
         }
         let loaded = self.engine.plan::<BackupPlan>(job.id).await?;
         let BackupPlan { item, point, .. } = &loaded.plan.detail;
-        match self.engine.vault().point(item, *point).await {
-            Ok(_) => {}
-            Err(error) if error.kind() == ErrorKind::Missing => self.commit(&job, &loaded, invocation).await?,
-            Err(error) => return Err(error),
+        // The first delivery need not look: should the point be there all the same, creating it again says so.
+        if !(invocation.redelivered && self.is_committed(item, *point).await?) {
+            self.commit(&job, &loaded, invocation).await?;
         }
         Ok(Effects::publish(&RecoveryPointCommitted { item: item.clone(), point: *point, job: job.id }))
     }

@@ -1,7 +1,7 @@
 use stillpoint_events::{Envelope, JobEnded, RecoveryPointCommitted};
 use stillpoint_handler::{Effects, Handler, Invocation};
-use stillpoint_jobs::{BackupPlan, Decision, DiskOutcome, Engine, Job, Operation, Outcome};
-use stillpoint_model::{Error, ErrorKind, Result};
+use stillpoint_jobs::{BackupPlan, Decision, DiskOutcome, Engine, Job, Loaded, Operation, Outcome, Plan};
+use stillpoint_model::{ErrorKind, Result};
 use stillpoint_ports::Platforms;
 use stillpoint_vault::Point;
 
@@ -22,19 +22,18 @@ pub struct Abandon {
 const TRIES_MAX: u32 = 5;
 
 /// Gives back whatever the job holds, found by its plan or, without one, beside its disks. A record that is damaged must not
-/// keep the snapshot alive: what can be read of the two is enough.
+/// keep the snapshot alive: either of the two is enough.
 async fn release(engine: &Engine, platforms: &Platforms, job: &Job) -> Result<()> {
-    let item = engine.vault().item(job.request.what.item()).await;
-    let plan = engine.plan_if_made::<BackupPlan>(job.id).await;
-    let (disks, platform, snapshot) = match (item, &plan) {
-        (Err(error), _) if error.kind() == ErrorKind::Unavailable => return Err(error),
-        (_, Err(error)) if error.kind() == ErrorKind::Unavailable => return Err(Error::unavailable(error.one_line())),
-        (Ok(item), Ok(Some(loaded))) => (item.disks, loaded.plan.detail.platform.clone(), Some(&loaded.plan.detail.snapshot)),
-        (Err(_), Ok(Some(loaded))) => (Vec::new(), loaded.plan.detail.platform.clone(), Some(&loaded.plan.detail.snapshot)),
-        (Ok(item), Ok(None) | Err(_)) => (item.disks, item.platform, None),
-        (Err(error), Ok(None) | Err(_)) => return Err(error),
-    };
-    platforms.get(&platform)?.release(job.id, &disks, snapshot).await
+    match engine.plan_if_made::<BackupPlan>(job.id).await {
+        Err(error) if error.kind() == ErrorKind::Unavailable => Err(error),
+        Ok(Some(Loaded { plan: Plan { detail, .. }, .. })) => {
+            platforms.get(&detail.platform)?.release(job.id, &[], Some(&detail.snapshot)).await
+        }
+        Ok(None) | Err(_) => {
+            let item = engine.vault().item(job.request.what.item()).await?;
+            platforms.get(&item.platform)?.release(job.id, &item.disks, None).await
+        }
+    }
 }
 
 /// Gives the snapshot back; `Ok` is what to tell the operator when that cannot be.
@@ -60,8 +59,9 @@ impl Release {
 impl Handler for Release {
     type Event = RecoveryPointCommitted;
 
-    async fn handle(&self, event: Envelope<RecoveryPointCommitted>, _invocation: &Invocation) -> Result<Effects> {
-        let job = self.engine.job(event.data.job).await?;
+    async fn handle(&self, event: Envelope<RecoveryPointCommitted>, invocation: &Invocation) -> Result<Effects> {
+        let id = event.data.job;
+        let job = if invocation.redelivered { self.engine.job(id).await? } else { self.engine.job_as_seen(id).await? };
         if job.state().is_end() {
             return Ok(Effects::none());
         }

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use stillpoint_events::{BackupRequested, Envelope, Outgoing};
+use stillpoint_events::{BackupRequested, Envelope, Outgoing, SegmentPlanned};
 use stillpoint_format::Manifest;
 use stillpoint_handler::{Effects, Handler, Invocation};
 use stillpoint_jobs::{BackupPlan, Engine, Job, Loaded, Operation, Plan, cut};
@@ -69,7 +69,7 @@ impl Take {
 impl Handler for Take {
     type Event = BackupRequested;
 
-    async fn handle(&self, event: Envelope<BackupRequested>, _invocation: &Invocation) -> Result<Effects> {
+    async fn handle(&self, event: Envelope<BackupRequested>, invocation: &Invocation) -> Result<Effects> {
         let job = self.engine.job(event.data.job).await?;
         if job.state().is_end() {
             return Ok(Effects::none());
@@ -77,10 +77,16 @@ impl Handler for Take {
         let loaded = self.plan(&job).await?;
         let segments =
             u32::try_from(loaded.plan.segments.len()).map_err(|_| Error::internal("a plan has at most 2^21 segments"))?;
+        // Until the first of these events is out, no segment can have been begun, and all are outstanding.
+        let first = !invocation.redelivered && job.newest.segments.is_none() && segments > 0;
         let job = if job.newest.segments.is_some() { job } else { self.engine.begin_transfer(&job, segments).await? };
         let total = loaded.plan.segments.iter().map(|segment| segment.bytes).sum();
         self.progress.planned(job.id, total, 0);
-        let events: Vec<Outgoing> = self.engine.redrive(&job).await?;
+        let events: Vec<Outgoing> = if first {
+            (0..segments).map(|segment| Outgoing::new(&SegmentPlanned { job: job.id, segment })).collect()
+        } else {
+            self.engine.redrive(&job).await?
+        };
         Ok(Effects { events })
     }
 }

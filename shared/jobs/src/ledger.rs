@@ -211,6 +211,29 @@ impl Engine {
             _ => None,
         });
         let newest = records.max().ok_or_else(|| Error::missing(format!("there is no job {id}; see `stillpoint jobs`")))?;
+        self.job_at(id, newest).await
+    }
+
+    /// A job as far as this process has seen it, which is all there is to see unless another process has taken it on. For a
+    /// step that was not delivered before: what it does next is refused by the decision, or by the next record's name, never by
+    /// what a look would have shown. An end that was seen is the end.
+    ///
+    /// # Errors
+    /// As [`Engine::job`].
+    pub async fn job_as_seen(&self, id: JobId) -> Result<Job> {
+        let seen = self.vault().seen(&format!("{}/", Name::job_folder(id)));
+        let records = seen.iter().filter_map(|name| match name.parse() {
+            Ok(Name::Ledger(_, seq, state)) => Some((seq, state)),
+            _ => None,
+        });
+        match records.max() {
+            Some(newest) => self.job_at(id, newest).await,
+            None => self.job(id).await,
+        }
+    }
+
+    /// A job whose newest record is known.
+    async fn job_at(&self, id: JobId, newest: (u32, JobState)) -> Result<Job> {
         let read = |seq, state| async move { self.vault().read_record(LEDGER, &Name::Ledger(id, seq, state)).await };
         let first: LedgerRecord = read(1, JobState::Requested).await?;
         let request = first.request.clone().ok_or_else(|| Error::corrupt(format!("job {id} does not say what it is for")))?;

@@ -1,5 +1,9 @@
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    sync::{MutexGuard, PoisonError},
+};
 
+use jiff::{SignedDuration, Timestamp};
 use stillpoint_model::{JobId, JobState, Result};
 use stillpoint_vault::Name;
 
@@ -8,6 +12,8 @@ use crate::Engine;
 /// Days whose jobs are looked through for unfinished ones: a host that was down for longer than this finds its old jobs with
 /// `stillpoint jobs`, and every command stays at a bounded number of listings.
 const DAYS_LOOKED_AT: usize = 14;
+/// How long the first of these days stands; days that come are looked at all the same.
+const FIRST_DAY_STANDS: SignedDuration = SignedDuration::from_hours(1);
 
 /// A job as the names of its records tell it: no object was read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -19,20 +25,36 @@ pub struct JobListing {
 }
 
 impl Engine {
-    /// Jobs of the newest 14 days that have any, oldest first.
+    fn known_first_day(&self) -> MutexGuard<'_, Option<(String, Timestamp)>> {
+        self.first_day.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The first of the newest 14 days that have any job.
+    async fn first_day(&self) -> Result<Option<String>> {
+        let now = self.vault().clock().now();
+        if let Some((day, found)) = &*self.known_first_day()
+            && now.duration_since(*found).abs() < FIRST_DAY_STANDS
+        {
+            return Ok(Some(day.clone()));
+        }
+        let days = self.vault().store().list_folder(Name::JOBS).await?.folders;
+        let first = days.iter().rev().take(DAYS_LOOKED_AT).next_back().cloned();
+        *self.known_first_day() = first.clone().map(|day| (day, now));
+        Ok(first)
+    }
+
+    /// Jobs of the newest 14 days that have any, and of all days since, oldest first. However many days these are, they are
+    /// one listing.
     ///
     /// # Errors
     /// As the store.
     pub async fn jobs(&self) -> Result<Vec<JobListing>> {
-        let store = self.vault().store();
-        let days = store.list_folder(Name::JOBS).await?.folders;
+        let Some(first) = self.first_day().await? else { return Ok(Vec::new()) };
         let mut newest = BTreeMap::<JobId, (u32, JobState)>::new();
-        for day in days.iter().rev().take(DAYS_LOOKED_AT) {
-            for entry in store.list(&Name::day_folder(day)).await? {
-                if let Ok(Name::Ledger(job, seq, state)) = entry.name.parse() {
-                    let known = newest.entry(job).or_insert((seq, state));
-                    *known = (*known).max((seq, state));
-                }
+        for entry in self.vault().store().list_from(Name::JOBS, &Name::day_folder(&first)).await? {
+            if let Ok(Name::Ledger(job, seq, state)) = entry.name.parse() {
+                let known = newest.entry(job).or_insert((seq, state));
+                *known = (*known).max((seq, state));
             }
         }
         Ok(newest.into_iter().map(|(id, (_, state))| JobListing { id, state }).collect())

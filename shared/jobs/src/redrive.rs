@@ -21,7 +21,7 @@ impl Engine {
             None => {}
         }
         match (job.state(), job.newest.segments) {
-            (JobState::Requested, _) | (_, None) => Ok(vec![requested(job)]),
+            (JobState::Requested, _) | (_, None) => Ok(vec![job.requested()]),
             (_, Some(segments)) => {
                 let outstanding = self.outstanding(job.id, segments).await?;
                 Ok(segment_events(job.id, &job.request.what, &outstanding))
@@ -30,10 +30,14 @@ impl Engine {
     }
 }
 
-fn requested(job: &Job) -> Outgoing {
-    match &job.request.what {
-        Operation::Backup { item, .. } => Outgoing::new(&BackupRequested { item: item.clone(), job: job.id }),
-        Operation::Restore { .. } => Outgoing::new(&RestoreRequested { job: job.id }),
+impl Job {
+    /// The event that begins it.
+    #[must_use]
+    pub fn requested(&self) -> Outgoing {
+        match &self.request.what {
+            Operation::Backup { item, .. } => Outgoing::new(&BackupRequested { item: item.clone(), job: self.id }),
+            Operation::Restore { .. } => Outgoing::new(&RestoreRequested { job: self.id }),
+        }
     }
 }
 

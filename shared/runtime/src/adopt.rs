@@ -85,7 +85,7 @@ async fn begin(engine: &Engine, request: Request) -> Result<Begun> {
         Carrier::Broker => None,
     };
     let job = engine.create(id, request).await?;
-    let events = engine.redrive(&job).await?;
+    let events = vec![job.requested()];
     Ok(Begun { job, lock, events })
 }
 

@@ -35,6 +35,11 @@ impl Kept {
         self.inner().objects.get(name).cloned()
     }
 
+    /// Names that begin with `prefix`.
+    pub(crate) fn names(&self, prefix: &str) -> Vec<String> {
+        self.inner().order.iter().filter(|name| name.starts_with(prefix)).cloned().collect()
+    }
+
     /// Keeps an object that was created, or that is authentic.
     pub(crate) fn keep(&self, name: &str, bytes: &Bytes) {
         if bytes.len() > KEPT_BYTES_MAX / 4 {

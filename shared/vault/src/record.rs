@@ -52,6 +52,12 @@ impl Vault {
         Ok(bytes)
     }
 
+    /// Names of records that begin with `prefix` and that this process knows to be there. There may be others.
+    #[must_use]
+    pub fn seen(&self, prefix: &str) -> Vec<String> {
+        self.kept.names(prefix)
+    }
+
     /// Reads and checks a record.
     ///
     /// # Errors
