@@ -8,15 +8,7 @@
 
 mod build;
 mod commit;
-
-use stillpoint_events::Function;
-use stillpoint_handler::Functions;
-use stillpoint_jobs::Wiring;
+mod wiring;
 
 pub use commit::Commit;
-
-/// The function over its ports.
-#[must_use]
-pub fn functions(wiring: &Wiring) -> Functions {
-    Functions::default().with(Function::Commit, Commit::new(wiring.engine.clone()))
-}
+pub use wiring::functions;

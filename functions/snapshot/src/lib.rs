@@ -10,20 +10,8 @@
 mod basis;
 mod release;
 mod take;
-
-use stillpoint_events::Function;
-use stillpoint_handler::Functions;
-use stillpoint_jobs::Wiring;
+mod wiring;
 
 pub use release::{Abandon, Release};
 pub use take::Take;
-
-/// The function over its ports.
-#[must_use]
-pub fn functions(wiring: &Wiring) -> Functions {
-    let Wiring { engine, platforms, progress, .. } = wiring.clone();
-    Functions::default()
-        .with(Function::Snapshot, Take::new(engine.clone(), platforms.clone(), progress))
-        .with(Function::Snapshot, Release::new(engine.clone(), platforms.clone()))
-        .with(Function::Snapshot, Abandon::new(engine, platforms))
-}
+pub use wiring::functions;

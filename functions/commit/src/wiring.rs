@@ -1,0 +1,11 @@
+use stillpoint_events::Function;
+use stillpoint_handler::Functions;
+use stillpoint_jobs::Wiring;
+
+use crate::Commit;
+
+/// The function over its ports.
+#[must_use]
+pub fn functions(wiring: &Wiring) -> Functions {
+    Functions::default().with(Function::Commit, Commit::new(wiring.engine.clone()))
+}

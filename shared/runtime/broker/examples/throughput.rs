@@ -1,0 +1,99 @@
+//! Messages per second through a worker whose handler does nothing: persistent, confirmed, acknowledged one by one.
+//!
+//! `cargo run --release -p stillpoint-broker --example throughput -- amqp://user:password@host:port/vhost [MESSAGES]`
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
+
+use futures_util::{StreamExt, TryStreamExt, stream};
+use stillpoint_broker::{Broker, Publisher, Topology, Worker, WorkerOptions};
+use stillpoint_events::{Envelope, Function, Outgoing, SegmentsTransferred};
+use stillpoint_handler::{Effects, Functions, Handler, Invocation};
+use stillpoint_jobs::Engine;
+use stillpoint_model::{JobId, Result};
+use stillpoint_ports::{Clock, Random};
+use stillpoint_runtime::Dispatcher;
+use stillpoint_store::{Access, Store};
+use stillpoint_system::{SystemClock, SystemRandom};
+use stillpoint_vault::{Draft, Vault};
+
+/// Publishes that wait for their confirmation at once.
+const WINDOW: usize = 1000;
+/// Messages that the worker holds at once.
+const PREFETCH: u16 = 500;
+
+struct Nothing(Arc<AtomicU64>);
+
+impl Handler for Nothing {
+    type Event = SegmentsTransferred;
+
+    async fn handle(&self, _event: Envelope<SegmentsTransferred>, _invocation: &Invocation) -> Result<Effects> {
+        self.0.fetch_add(1, Relaxed);
+        Ok(Effects::none())
+    }
+}
+
+async fn vault(clock: Arc<dyn Clock>, random: Arc<dyn Random>) -> Result<Vault> {
+    let store = Store::open("memory:///", Access::Create)?;
+    let draft = Draft::prepare(store.clone(), Arc::clone(&clock), Arc::clone(&random)).await?;
+    let (_, secret) = draft.secrets[0].clone();
+    draft.commit().await?;
+    Vault::open(store, &secret, clock, random).await
+}
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    let mut arguments = std::env::args().skip(1);
+    let url = arguments.next().unwrap_or_else(|| "amqp://127.0.0.1:5672/%2f".to_owned());
+    let messages: u64 = arguments.next().and_then(|count| count.parse().ok()).unwrap_or(50_000);
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let random: Arc<dyn Random> = Arc::new(SystemRandom::new());
+    let vault = vault(Arc::clone(&clock), Arc::clone(&random)).await?;
+    let site = format!("throughput-{}", std::process::id());
+    let topology = Arc::new(Topology::of(site.parse()?));
+    let publisher = Publisher::new(Broker::new(&url, None)?, topology, "stillpoint/throughput", Arc::clone(&clock), random);
+    publisher.ready(None).await?;
+
+    let begun = Instant::now();
+    let events = (0..messages).map(|_| Outgoing::new(&SegmentsTransferred { job: JobId::new(vault.ulid()) }));
+    let publish = |event: Outgoing| {
+        let publisher = &publisher;
+        async move { publisher.publish(std::slice::from_ref(&event)).await }
+    };
+    stream::iter(events).map(publish).buffer_unordered(WINDOW).try_collect::<Vec<()>>().await?;
+    let published = begun.elapsed();
+
+    let handled = Arc::new(AtomicU64::new(0));
+    let functions = Functions::default().with(Function::Commit, Nothing(Arc::clone(&handled)));
+    let options = WorkerOptions {
+        functions: vec![Function::Commit],
+        in_flight: 1,
+        prefetch: Some(PREFETCH),
+        tick: Duration::from_secs(60),
+        patience: Duration::from_secs(10),
+    };
+    let worker = Worker::new(publisher.clone(), Dispatcher::new(Engine::new(vault), functions, clock), options);
+    let begun = Instant::now();
+    let counted = Arc::clone(&handled);
+    let all = async move {
+        while counted.load(Relaxed) < messages {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    // Returns after everything under way was acknowledged.
+    worker.run(all).await?;
+    let consumed = begun.elapsed();
+    let rate = |elapsed: Duration| messages as f64 / elapsed.as_secs_f64();
+    let line = format!(
+        "{{\"messages\": {messages}, \"published_per_second\": {:.0}, \"handled_per_second\": {:.0}}}\n",
+        rate(published),
+        rate(consumed)
+    );
+    std::io::Write::write_all(&mut std::io::stdout(), line.as_bytes())?;
+    Ok(())
+}
