@@ -46,6 +46,7 @@ pub struct Publisher {
     source: Arc<str>,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
+    patience: Duration,
 }
 
 /// A message on its way.
@@ -60,7 +61,13 @@ impl Publisher {
     /// A publisher for the site of `topology`; `source` stands in envelopes (`stillpoint/<who>`). Connects when first used.
     #[must_use]
     pub fn new(broker: Broker, topology: Arc<Topology>, source: &str, clock: Arc<dyn Clock>, random: Arc<dyn Random>) -> Self {
-        Self { broker, topology, link: Arc::default(), source: source.into(), clock, random }
+        Self { broker, topology, link: Arc::default(), source: source.into(), clock, random, patience: PUBLISH }
+    }
+
+    /// The same publisher, which tells its caller after so long that a message could not be published.
+    #[must_use]
+    pub fn within(self, patience: Duration) -> Self {
+        Self { patience, ..self }
     }
 
     /// The broker.
@@ -182,7 +189,7 @@ impl Publisher {
     }
 
     async fn send(&self, parcel: &Parcel<'_>) -> Result<()> {
-        let deadline = Instant::now() + PUBLISH;
+        let deadline = Instant::now() + self.patience;
         loop {
             let error = match self.try_send(parcel).await {
                 Ok(()) => return Ok(()),
@@ -205,7 +212,7 @@ impl Publisher {
             let (exchange, key) = (parcel.exchange.into(), parcel.routing_key.into());
             channel.basic_publish(exchange, key, options, parcel.body, parcel.properties.clone()).await?.await
         };
-        let confirmed = tokio::time::timeout(CONFIRM, publish).await.map_err(|_| self.silent())?;
+        let confirmed = tokio::time::timeout(CONFIRM.min(self.patience), publish).await.map_err(|_| self.silent())?;
         match confirmed.map_err(|error| self.broker.explain("cannot publish to", error))? {
             // A message that no queue takes is acknowledged too, after it was returned.
             Confirmation::Ack(None) => Ok(()),

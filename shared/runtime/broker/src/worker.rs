@@ -73,7 +73,7 @@ struct Session {
 
 /// A message, with the queue it came from.
 type Arrival = (Place, lapin::Result<Delivery>);
-type Tag = Box<dyn FnMut(lapin::Result<Delivery>) -> Arrival + Send>;
+type Tag = Box<dyn FnMut(lapin::Result<Delivery>) -> Arrival + Send + Sync>;
 
 impl Worker {
     /// A worker that hands messages to `dispatcher` and publishes with `publisher`.
@@ -178,11 +178,10 @@ impl Worker {
     }
 
     async fn open(&self) -> Result<Session> {
-        // Declares the queues.
-        self.publisher.ready(None).await?;
         let broker = self.publisher.broker();
         let connection = broker.connect("stillpoint/worker").await?;
         let topology = self.publisher.topology();
+        self.declare(&connection).await?;
         let mut channels = Vec::new();
         for place in self.options.functions.iter().flat_map(|function| topology.places_of(*function)) {
             let opened = async {
@@ -200,12 +199,20 @@ impl Worker {
         }
         let tagged = channels.iter().map(|(place, _, consumer)| {
             let place = place.clone();
-            let tag: Box<dyn FnMut(lapin::Result<Delivery>) -> Arrival + Send> =
-                Box::new(move |delivery| (place.clone(), delivery));
+            let tag: Tag = Box::new(move |delivery| (place.clone(), delivery));
             consumer.clone().map(tag)
         });
         let deliveries = tagged.collect();
         Ok(Session { connection, channels, deliveries })
+    }
+
+    /// Every time: whoever publishes may be connected still, and know nothing of a queue that was deleted.
+    async fn declare(&self, connection: &Connection) -> Result<()> {
+        let broker = self.publisher.broker();
+        let declared = async { self.publisher.topology().declare(&connection.create_channel().await?).await };
+        let declared = tokio::time::timeout(SIGN, declared).await;
+        let declared = declared.map_err(|_| Error::unavailable(format!("the broker at {} does not answer", broker.shown())))?;
+        declared.map_err(|error| broker.explain("cannot declare queues on", error))
     }
 
     fn prefetch(&self, function: Function) -> u16 {
