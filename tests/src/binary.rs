@@ -1,4 +1,5 @@
 use std::{
+    collections::BTreeMap,
     env,
     path::{Path, PathBuf},
     process::Command,
@@ -17,18 +18,13 @@ pub fn repository() -> &'static Path {
 #[must_use]
 pub fn stillpoint_binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
-    BINARY.get_or_init(build)
+    BINARY.get_or_init(|| built(&["--package", "stillpoint"]).remove("stillpoint").expect("cargo names the executable it built"))
 }
 
-fn build() -> PathBuf {
+/// Builds what `choice` tells cargo to, and returns the executables by their names.
+pub(crate) fn built(choice: &[&str]) -> BTreeMap<String, PathBuf> {
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.current_dir(repository()).args([
-        "build",
-        "--package",
-        "stillpoint",
-        "--locked",
-        "--message-format=json-render-diagnostics",
-    ]);
+    cargo.current_dir(repository()).arg("build").args(choice).args(["--locked", "--message-format=json-render-diagnostics"]);
     if !cfg!(debug_assertions) {
         cargo.arg("--release");
     }
@@ -40,8 +36,11 @@ fn build() -> PathBuf {
         }
     }
     let output = cargo.output().expect("cargo runs");
-    assert!(output.status.success(), "stillpoint does not build:\n{}", String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{choice:?} does not build:\n{}", String::from_utf8_lossy(&output.stderr));
     let messages = output.stdout.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice::<Value>(line).ok());
-    let built = messages.filter_map(|message| message["executable"].as_str().map(PathBuf::from)).next_back();
-    built.expect("cargo names the executable it built")
+    let executable = |message: Value| {
+        let path = PathBuf::from(message["executable"].as_str()?);
+        Some((path.file_name()?.to_str()?.to_owned(), path))
+    };
+    messages.filter_map(executable).collect()
 }

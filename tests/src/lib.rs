@@ -4,12 +4,13 @@
 //! nothing of the machine the tests run on. A [`Host`] runs commands to their end ([`Done`]) or holds them while they run
 //! ([`Running`]), to be interrupted. [`disk`] makes and compares images, [`vault_files`] looks at a vault from outside, and
 //! [`Mounted`] and [`LoopDevice`] lend small file systems and block devices that vanish with the test, however it ends. [`servers`]
-//! are object stores.
+//! are object stores and a broker, and [`lambda`] runs the functions as AWS Lambda does.
 
 mod binary;
 pub mod disk;
 mod done;
 mod host;
+pub mod lambda;
 mod mounted;
 mod running;
 pub mod servers;

@@ -14,8 +14,10 @@ mod s3;
 mod scripted;
 
 pub use azure::{AzureServer, azurite};
+pub(crate) use http::free_ports;
 pub use http::{Answer, Request, ask, closed_port};
 pub use objects::Objects;
+pub(crate) use process::{Bound, tool};
 pub use rabbitmq::{Depth, Ending, RabbitMq, rabbitmq, rabbitmq_alone};
 pub use s3::{S3Server, moto, s3rver, seaweedfs};
 pub use scripted::{Act, ScriptedS3};
