@@ -50,13 +50,13 @@ async fn an_incremental_backup_dies_after_each_call() {
 #[tokio::test]
 async fn a_restore_dies_before_each_call() {
     let calls = restore_dies_everywhere(&world_with_a_point(5000).await, Fault::KillBefore).await;
-    assert!(calls > 24, "{calls}");
+    assert!(calls > 30, "{calls}");
 }
 
 #[tokio::test]
 async fn a_restore_dies_after_each_call() {
     let calls = restore_dies_everywhere(&world_with_a_point(6000).await, Fault::KillAfter).await;
-    assert!(calls > 24, "{calls}");
+    assert!(calls > 30, "{calls}");
 }
 
 /// A job that kills every process that touches it ends all the same, and holds nothing then.
