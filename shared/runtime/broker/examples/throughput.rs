@@ -11,11 +11,19 @@ use std::{
 };
 
 use futures_util::{StreamExt, TryStreamExt, stream};
+use lapin::{
+    BasicProperties, Connection, ConnectionProperties,
+    options::{
+        BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions, ConfirmSelectOptions, QueueDeclareOptions,
+        QueueDeleteOptions,
+    },
+    types::{AMQPValue, FieldTable},
+};
 use stillpoint_broker::{Broker, Publisher, Topology, Worker, WorkerOptions};
 use stillpoint_events::{Envelope, Function, Outgoing, SegmentsTransferred};
 use stillpoint_handler::{Effects, Functions, Handler, Invocation};
 use stillpoint_jobs::Engine;
-use stillpoint_model::{JobId, Result};
+use stillpoint_model::{Error, JobId, Result};
 use stillpoint_ports::{Clock, Random};
 use stillpoint_runtime::Dispatcher;
 use stillpoint_store::{Access, Store};
@@ -44,6 +52,43 @@ async fn vault(clock: Arc<dyn Clock>, random: Arc<dyn Random>) -> Result<Vault> 
     let (_, secret) = draft.secrets[0].clone();
     draft.commit().await?;
     Vault::open(store, &secret, clock, random).await
+}
+
+/// The same queue type, confirmations and acknowledgements, without our code.
+async fn bare(url: &str, messages: u64) -> lapin::Result<(Duration, Duration)> {
+    let (publishing, consuming) = (
+        Connection::connect(url, ConnectionProperties::default()).await?,
+        Connection::connect(url, ConnectionProperties::default()).await?,
+    );
+    let channel = publishing.create_channel().await?;
+    channel.confirm_select(ConfirmSelectOptions::default()).await?;
+    let queue = format!("bare-{}", std::process::id());
+    let mut quorum = FieldTable::default();
+    quorum.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));
+    channel.queue_declare(queue.as_str().into(), QueueDeclareOptions::durable(), quorum).await?;
+    // As long as one of our events.
+    let body = vec![b' '; 250];
+    let properties = BasicProperties::default().with_delivery_mode(2);
+    let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
+    let begun = Instant::now();
+    let publish = |_| async {
+        let sent = channel.basic_publish("".into(), queue.as_str().into(), options, &body, properties.clone());
+        sent.await?.await
+    };
+    stream::iter(0..messages).map(publish).buffer_unordered(WINDOW).try_collect::<Vec<_>>().await?;
+    let published = begun.elapsed();
+    let consumer = consuming.create_channel().await?;
+    consumer.basic_qos(PREFETCH, BasicQosOptions::default()).await?;
+    let begun = Instant::now();
+    let (tag, options) = ("bare".into(), BasicConsumeOptions::default());
+    let mut deliveries = consumer.basic_consume(queue.as_str().into(), tag, options, FieldTable::default()).await?;
+    for _ in 0..messages {
+        let Some(delivery) = deliveries.next().await else { break };
+        delivery?.ack(BasicAckOptions::default()).await?;
+    }
+    let consumed = begun.elapsed();
+    channel.queue_delete(queue.as_str().into(), QueueDeleteOptions::default()).await?;
+    Ok((published, consumed))
 }
 
 #[tokio::main]
@@ -88,11 +133,16 @@ async fn main() -> Result<()> {
     // Returns after everything under way was acknowledged.
     worker.run(all).await?;
     let consumed = begun.elapsed();
+    let (bare_published, bare_consumed) =
+        bare(&url, messages).await.map_err(|error| Error::internal("bare client").with_source(error))?;
     let rate = |elapsed: Duration| messages as f64 / elapsed.as_secs_f64();
     let line = format!(
-        "{{\"messages\": {messages}, \"published_per_second\": {:.0}, \"handled_per_second\": {:.0}}}\n",
+        "{{\"messages\": {messages}, \"published_per_second\": {:.0}, \"handled_per_second\": {:.0}, \
+         \"bare_published_per_second\": {:.0}, \"bare_handled_per_second\": {:.0}}}\n",
         rate(published),
-        rate(consumed)
+        rate(consumed),
+        rate(bare_published),
+        rate(bare_consumed)
     );
     std::io::Write::write_all(&mut std::io::stdout(), line.as_bytes())?;
     Ok(())
