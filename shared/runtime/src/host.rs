@@ -21,8 +21,10 @@ use stillpoint_ports::Clock;
 
 use crate::{JobLock, Patience, Reaction, reaction};
 
-/// How often running jobs are looked at for a decision made elsewhere (`jobs cancel`).
+/// When running jobs are first looked at for a decision made elsewhere (`jobs cancel`); each pause is twice the one before.
 const DECISION_LOOK: Duration = Duration::from_secs(2);
+/// ... but no longer than this: `jobs cancel` waits for twice as long.
+const DECISION_LOOK_MAX: Duration = Duration::from_secs(15);
 
 /// Jobs that this run could not bring to an end, with the reason; their ledgers say the rest.
 pub type Ended = BTreeMap<JobId, Error>;
@@ -74,7 +76,8 @@ impl Host {
             run.push(event);
         }
         // One pause across all that happens meanwhile, or a busy run would never look.
-        let mut look = self.clock.sleep(DECISION_LOOK).fuse();
+        let mut pause = DECISION_LOOK;
+        let mut look = self.clock.sleep(pause).fuse();
         loop {
             while run.running.len() < self.in_flight {
                 let Some(delivery) = run.queue.pop_front() else { break };
@@ -86,7 +89,8 @@ impl Host {
             futures_util::select_biased! {
                 () = look => {
                     self.look_for_decisions(&mut run).await;
-                    look = self.clock.sleep(DECISION_LOOK).fuse();
+                    pause = (pause * 2).min(DECISION_LOOK_MAX);
+                    look = self.clock.sleep(pause).fuse();
                 }
                 finished = run.running.next() => {
                     let Some((delivery, outcome)) = finished else { continue };
