@@ -7,6 +7,8 @@ mod bench;
 mod dead;
 #[path = "broker/deliveries.rs"]
 mod deliveries;
+#[path = "broker/forged.rs"]
+mod forged;
 #[path = "broker/outages.rs"]
 mod outages;
 #[path = "broker/publishing.rs"]

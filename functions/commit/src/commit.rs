@@ -81,7 +81,10 @@ impl Handler for Commit {
         if job.state().is_end() {
             return Ok(Effects::none());
         }
-        let loaded = self.engine.plan::<BackupPlan>(job.id).await?;
+        let loaded = match self.engine.plan::<BackupPlan>(job.id).await {
+            Err(error) => return Err(self.engine.unless_stray(job.id, "backup", error).await),
+            Ok(loaded) => loaded,
+        };
         let BackupPlan { item, point, .. } = &loaded.plan.detail;
         // The first delivery need not look: should the point be there all the same, creating it again says so.
         if !(invocation.redelivered && self.is_committed(item, *point).await?) {

@@ -55,7 +55,10 @@ impl Handler for Finish {
         if job.state().is_end() {
             return Ok(Effects::none());
         }
-        let loaded = self.engine.plan::<RestorePlan>(job.id).await?;
+        let loaded = match self.engine.plan::<RestorePlan>(job.id).await {
+            Err(error) => return Err(self.engine.unless_stray(job.id, "restore", error).await),
+            Ok(loaded) => loaded,
+        };
         let outcome = self.outcome(&job, &loaded).await?;
         let job = self.engine.seal(&job, invocation.attempt).await?;
         let disks = &loaded.plan.detail.disks;

@@ -31,7 +31,7 @@ impl Prepare {
             return Ok(made);
         }
         let Operation::Restore { item, point: id, disks } = &job.request.what else {
-            return Err(Error::invalid(format!("job {} is no restore", job.id)));
+            return Err(Error::internal(format!("job {} is no restore", job.id)));
         };
         let engine = self.engine.metered();
         let vault = engine.vault();
@@ -68,6 +68,9 @@ impl Handler for Prepare {
         let job = self.engine.job(event.data.job).await?;
         if job.state().is_end() {
             return Ok(Effects::none());
+        }
+        if !matches!(job.request.what, Operation::Restore { .. }) {
+            return Err(Error::fenced(format!("job {} is no restore", job.id)));
         }
         let loaded = self.plan(&job).await?;
         let segments =

@@ -140,11 +140,14 @@ impl Handler for Write {
     async fn handle(&self, event: Envelope<RestoreSegmentPlanned>, invocation: &Invocation) -> Result<Effects> {
         let RestoreSegmentPlanned { job, segment: number } = event.data;
         let engine = self.engine.metered();
-        let source = self.source(&engine, job).await?;
+        let source = match self.source(&engine, job).await {
+            Err(error) => return Err(engine.unless_stray(job, "restore", error).await),
+            Ok(source) => source,
+        };
         let plan = &source.loaded.plan;
         let segments = u32::try_from(plan.segments.len()).unwrap_or(u32::MAX);
         let segment =
-            plan.segments.get(number as usize).ok_or_else(|| Error::invalid(format!("job {job} has no segment {number}")))?;
+            plan.segments.get(number as usize).ok_or_else(|| Error::fenced(format!("job {job} has no segment {number}")))?;
         let held = self.in_hand.take(job, number);
         let fan_in = if invocation.redelivered && engine.is_done(job, number).await? {
             engine.lay_down(held, segments, invocation.attempt).await?

@@ -1,7 +1,7 @@
 use stillpoint_events::{Envelope, JobEnded, RecoveryPointCommitted};
 use stillpoint_handler::{Effects, Handler, Invocation};
 use stillpoint_jobs::{BackupPlan, Decision, DiskOutcome, Engine, Job, Loaded, Operation, Outcome, Plan};
-use stillpoint_model::{ErrorKind, Result};
+use stillpoint_model::{Error, ErrorKind, Result};
 use stillpoint_ports::Platforms;
 use stillpoint_vault::Point;
 
@@ -65,7 +65,14 @@ impl Handler for Release {
         if job.state().is_end() {
             return Ok(Effects::none());
         }
-        let point = self.engine.vault().point(&event.data.item, event.data.point).await?;
+        let committed = match self.engine.vault().point(&event.data.item, event.data.point).await {
+            Err(error) if error.kind() == ErrorKind::Missing => None,
+            other => Some(other?),
+        };
+        // Only its own point ends a job: anything else would take the snapshot from under its segments.
+        let Some(point) = committed.filter(|point| point.job == job.id) else {
+            return Err(Error::fenced(format!("point {} is none of job {}", event.data.point, job.id)));
+        };
         let mut outcome = outcome(&point);
         // The point is safe; a leftover on the platform is worth a warning, not the job.
         outcome.warnings.extend(release_or_explain(&self.engine, &self.platforms, &job).await?);

@@ -31,7 +31,7 @@ impl Take {
             return Ok(made);
         }
         let Operation::Backup { item, wanted, keep_until } = &job.request.what else {
-            return Err(Error::invalid(format!("job {} is no backup", job.id)));
+            return Err(Error::internal(format!("job {} is no backup", job.id)));
         };
         let engine = self.engine.metered();
         let record = engine.vault().item(item).await?;
@@ -73,6 +73,9 @@ impl Handler for Take {
         let job = self.engine.job(event.data.job).await?;
         if job.state().is_end() {
             return Ok(Effects::none());
+        }
+        if !matches!(job.request.what, Operation::Backup { .. }) {
+            return Err(Error::fenced(format!("job {} is no backup", job.id)));
         }
         let loaded = self.plan(&job).await?;
         let segments =

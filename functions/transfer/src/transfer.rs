@@ -65,10 +65,13 @@ impl Handler for Transfer {
     async fn handle(&self, event: Envelope<SegmentPlanned>, invocation: &Invocation) -> Result<Effects> {
         let SegmentPlanned { job, segment } = event.data;
         let engine = self.engine.metered();
-        let basis = self.basis(&engine, job).await?;
+        let basis = match self.basis(&engine, job).await {
+            Err(error) => return Err(engine.unless_stray(job, "backup", error).await),
+            Ok(basis) => basis,
+        };
         let segments = basis.segments();
         if segment >= segments {
-            return Err(Error::invalid(format!("job {job} has no segment {segment}")));
+            return Err(Error::fenced(format!("job {job} has no segment {segment}")));
         }
         let held = self.in_hand.take(job, segment);
         let fan_in = if invocation.redelivered && engine.is_done(job, segment).await? {

@@ -136,7 +136,7 @@ impl Engine {
     /// All markers of a plan, in order.
     ///
     /// # Errors
-    /// `missing` when a segment is not done, `corrupt` when a marker belongs to another plan; as the store.
+    /// `fenced` when a segment is not done, `corrupt` when a marker belongs to another plan; as the store.
     pub async fn markers<T: DeserializeOwned + Send>(
         &self,
         job: JobId,
@@ -144,7 +144,13 @@ impl Engine {
         segments: u32,
     ) -> Result<Vec<Marker<T>>> {
         let read = |segment| async move {
-            let marker: Marker<T> = self.vault().read_record(MARKER, &Name::Marker(job, segment)).await?;
+            let marker: Marker<T> = match self.vault().read_record(MARKER, &Name::Marker(job, segment)).await {
+                // Whoever says that all are done was wrong, or forged; the job goes on.
+                Err(error) if error.kind() == ErrorKind::Missing => {
+                    return Err(Error::fenced(format!("segment {segment} of job {job} is not done")));
+                }
+                other => other?,
+            };
             if marker.plan != plan_hash || marker.segment != segment {
                 return Err(Error::corrupt(format!("the marker of segment {segment} of job {job} belongs to another plan")));
             }

@@ -109,6 +109,21 @@ impl Engine {
         Ok(Loaded { plan, hash: stillpoint_format::digest(&bytes) })
     }
 
+    /// What it says about a job that its plan, or what that names, could not be read as `operation`'s: nothing, where the
+    /// event that asked for it came before the plan or is none of this job's. Then it is `fenced`: nobody but a stranger, or
+    /// a copy out of order, sends such an event, and the job must not suffer from it.
+    pub async fn unless_stray(&self, id: JobId, operation: &str, error: Error) -> Error {
+        if !matches!(error.kind(), ErrorKind::Missing | ErrorKind::Corrupt) {
+            return error;
+        }
+        match self.job(id).await {
+            Ok(job) if job.request.what.as_str() != operation || job.newest.segments.is_none() => {
+                Error::fenced(format!("job {id} has no use for this event")).with_source(error)
+            }
+            _ => error,
+        }
+    }
+
     /// Reads a job's plan if there is one.
     ///
     /// # Errors

@@ -1,6 +1,10 @@
 //! What hosts with a broker do with one delivery: the same for workers and for Lambda.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use futures_util::{
     future::{Either, select},
@@ -9,7 +13,7 @@ use futures_util::{
 use serde_json::Value;
 use stillpoint_events::{Contract, Envelope, Function, JobEnded, Outgoing};
 use stillpoint_handler::{Effects, Functions, Invocation};
-use stillpoint_jobs::{Decision, Engine};
+use stillpoint_jobs::{Carrier, Decision, Engine};
 use stillpoint_model::{AttemptId, Error, ErrorKind, JobId, JobState, Result};
 use stillpoint_ports::Clock;
 
@@ -48,13 +52,26 @@ pub struct Dispatcher {
     engine: Engine,
     functions: Functions,
     clock: Arc<dyn Clock>,
+    site: Option<Arc<str>>,
+    /// Jobs that were seen to be the site's.
+    ours: Arc<Mutex<VecDeque<JobId>>>,
 }
+
+/// Jobs of the site that are remembered.
+const JOBS_KEPT: usize = 64;
 
 impl Dispatcher {
     /// A dispatcher to `functions`, over the vault of `engine`.
     #[must_use]
     pub fn new(engine: Engine, functions: Functions, clock: Arc<dyn Clock>) -> Self {
-        Self { engine, functions, clock }
+        Self { engine, functions, clock, site: None, ours: Arc::default() }
+    }
+
+    /// The same dispatcher, which takes only jobs that a broker carries at `site`. Whoever can publish can route any job's
+    /// event anywhere; another site would look for the machine's disks, find none, or find others of the same name.
+    #[must_use]
+    pub fn at(self, site: &str) -> Self {
+        Self { site: Some(site.into()), ..self }
     }
 
     /// The engine.
@@ -77,6 +94,9 @@ impl Dispatcher {
             return Settled::Parked(format!("{} consumes no events of type '{event_type}'", message.function));
         }
         let event = Subject::of(message.function, &envelope);
+        if let Some(settled) = self.strange(&event).await {
+            return settled;
+        }
         let lock = match EventLock::try_acquire(&event.lock) {
             Ok(Some(lock)) => lock,
             Ok(None) => return Settled::Later(LATER),
@@ -89,6 +109,28 @@ impl Dispatcher {
         };
         drop(lock);
         settled
+    }
+
+    /// What to do with an event whose job is not the site's.
+    async fn strange(&self, event: &Subject) -> Option<Settled> {
+        let (site, id) = (self.site.as_deref()?, event.job?);
+        let ours = || self.ours.lock().unwrap_or_else(PoisonError::into_inner);
+        if ours().contains(&id) {
+            return None;
+        }
+        match self.engine.job(id).await {
+            Ok(job) if job.request.carrier == Carrier::Broker && job.request.host == site => {
+                let mut ours = ours();
+                ours.push_back(id);
+                if ours.len() > JOBS_KEPT {
+                    ours.pop_front();
+                }
+                None
+            }
+            Ok(job) => Some(Settled::Parked(format!("job {id} is none of this site: it belongs to {}", job.request.host))),
+            Err(error) if error.kind() == ErrorKind::Unavailable => Some(Settled::Later(LATER)),
+            Err(error) => Some(Settled::Parked(error.one_line())),
+        }
     }
 
     async fn handle(&self, message: Message<'_>, envelope: Envelope<Value>) -> Result<Effects> {
@@ -108,6 +150,10 @@ impl Dispatcher {
         let why = error.one_line();
         tracing::warn!(event = event.lock, kind = %error.kind(), "{why}");
         let Some(job) = event.job else { return Settled::Parked(why) };
+        // A late copy may find that what it needs was given back already.
+        if self.engine.job(job).await.is_ok_and(|job| job.state().is_end()) {
+            return Settled::Done(Vec::new());
+        }
         let failures = match error.kind() {
             ErrorKind::Unavailable => match self.engine.count_failure(job, &event.key, &why).await {
                 Ok(failures) => failures,

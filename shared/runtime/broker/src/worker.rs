@@ -80,6 +80,7 @@ impl Worker {
     #[must_use]
     pub fn new(publisher: Publisher, dispatcher: Dispatcher, options: WorkerOptions) -> Self {
         let heavy = Arc::new(Semaphore::new(options.in_flight.max(1)));
+        let dispatcher = dispatcher.at(publisher.topology().site().as_str());
         Self { publisher, dispatcher, options, heavy, draining: Arc::default() }
     }
 
