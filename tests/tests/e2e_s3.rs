@@ -45,6 +45,22 @@ fn on_s3_under_a_lock_both_points_come_back() {
 }
 
 #[test]
+fn the_demo_runs_in_a_bucket() {
+    let (lab, server) = (Lab::new(), seaweedfs());
+    server.make_bucket("demo", &[]);
+    let image = lab.path("image.raw");
+    disk::ext4(&image);
+    let host = host(&lab, "s3://nowhere/at-all", &server.variables());
+    let url = server.url("demo/story");
+    let done = host.run(&["demo", "--vault", &url, &lab.arg("image.raw")]).ok();
+    let told = String::from_utf8_lossy(&done.stdout).into_owned();
+    assert!(told.contains("both points restored byte for byte") && told.contains("stays at s3://demo/story"), "{told}");
+    assert!(server.ask("GET", "/demo?list-type=2&prefix=story/points/", &[]).body.contains("point.json"));
+    let again = host.run(&["--json", "demo", "--vault", &url, &lab.arg("image.raw")]).error();
+    assert!(again.contains("name an empty place") && again.contains("already holds a vault"), "{again}");
+}
+
+#[test]
 fn on_azure_both_points_come_back() {
     let (lab, server) = (Lab::new(), azurite());
     server.make_container("story");

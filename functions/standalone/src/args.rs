@@ -52,7 +52,7 @@ pub struct Global {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// The whole story on a real disk image, with a table
+    /// The whole story on a real disk image, with a table; with --vault in a new vault there
     Demo {
         /// A raw disk image; without it one is made from files of this machine
         image: Option<PathBuf>,

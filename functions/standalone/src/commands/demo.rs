@@ -101,10 +101,11 @@ pub async fn run(global: Global, given: Option<PathBuf>) -> Result<ExitCode> {
             image
         }
     };
-    let stays = global.vault.is_some();
-    // Its vault is a new one, wherever that lies; everything runs in this process.
+    // Its vault is a new one, never the one that this machine works with; everything runs in this process.
+    let named = global.vault.filter(|vault| std::env::var("STILLPOINT_VAULT").as_ref() != Ok(vault));
+    let stays = named.is_some();
     let global = Global {
-        vault: global.vault.or_else(|| Some(format!("file://{}", work.0.join("vault").display()))),
+        vault: named.or_else(|| Some(format!("file://{}", work.0.join("vault").display()))),
         key_file: Some(work.0.join("key")),
         kms: None,
         broker: None,
