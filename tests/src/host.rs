@@ -91,6 +91,12 @@ impl Host {
         Self { lead: lead.iter().map(OsString::from).collect(), ..self.clone() }
     }
 
+    /// The same host, whose commands are killed when the thread that starts them ends: services that nobody stops.
+    #[must_use]
+    pub fn bound_to_us(&self) -> Self {
+        Self { lead: ["setpriv", "--pdeathsig", "KILL", "--"].iter().map(OsString::from).collect(), ..self.clone() }
+    }
+
     /// The same host, whose commands print to a full disk.
     #[must_use]
     pub fn printing_to_a_full_disk(&self) -> Self {

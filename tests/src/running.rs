@@ -55,10 +55,22 @@ impl Running {
 
     /// Presses Ctrl-C (SIGINT) and waits for its end.
     #[must_use]
-    pub fn interrupt(mut self) -> Done {
+    pub fn interrupt(self) -> Done {
+        self.signal("INT")
+    }
+
+    /// Asks it to end (SIGTERM) and waits until it does.
+    #[must_use]
+    pub fn terminate(self) -> Done {
+        self.signal("TERM")
+    }
+
+    fn signal(mut self, name: &str) -> Done {
+        // A service may have run for long before.
+        self.started = Instant::now();
         if self.ended().is_none() {
-            let status = Command::new("sh").args(["-c", &format!("kill -INT {}", self.child.id())]).status();
-            assert!(status.expect("sh runs").success(), "SIGINT reaches {}", self.command);
+            let status = Command::new("sh").args(["-c", &format!("kill -{name} {}", self.child.id())]).status();
+            assert!(status.expect("sh runs").success(), "SIG{name} reaches {}", self.command);
         }
         self.finish()
     }
