@@ -3,9 +3,9 @@
 use std::{path::PathBuf, time::Duration};
 
 use clap::{ArgGroup, Args, Parser, Subcommand};
-use stillpoint_kms::KeyArn;
 use stillpoint_broker::Site;
 use stillpoint_events::Function;
+use stillpoint_kms::KeyArn;
 use stillpoint_model::{Consistency, DiskName, Error, ItemName, JobId};
 
 /// Backs up virtual machines to object storage, provably.

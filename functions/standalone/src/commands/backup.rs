@@ -9,7 +9,13 @@ use stillpoint_runtime::{Begun, begin_backup};
 use super::{duration_ms, exit_code, outcome_of};
 use crate::{interrupt::Interrupt, output, remote, session::Session};
 
-pub async fn run(session: &Session, names: Vec<ItemName>, wanted: Consistency, keep: jiff::Span, detach: bool) -> Result<ExitCode> {
+pub async fn run(
+    session: &Session,
+    names: Vec<ItemName>,
+    wanted: Consistency,
+    keep: jiff::Span,
+    detach: bool,
+) -> Result<ExitCode> {
     if detach {
         return self::detach(session, &names, wanted, keep).await;
     }
@@ -54,7 +60,8 @@ async fn detach(session: &Session, names: &[ItemName], wanted: Consistency, keep
     let events: Vec<Outgoing> = begun.iter().flat_map(|one| one.events.clone()).collect();
     remote.publish(&events).await?;
     if session.global.json {
-        let jobs: Vec<Value> = begun.iter().map(|one| json!({ "job": one.job.id, "item": one.job.request.what.item() })).collect();
+        let jobs: Vec<Value> =
+            begun.iter().map(|one| json!({ "job": one.job.id, "item": one.job.request.what.item() })).collect();
         output::json(&json!({ "jobs": jobs }))?;
     } else {
         for one in &begun {

@@ -118,7 +118,8 @@ async fn watch(session: &Session, id: JobId) -> Result<ExitCode> {
             }
             _ if job.request.carrier == Carrier::Process
                 && job.request.host == host_name()
-                && JobLock::try_acquire(id)?.is_some() => {
+                && JobLock::try_acquire(id)?.is_some() =>
+            {
                 return Err(Error::conflict(format!(
                     "no process works on job {id}; the next command that runs functions takes it on"
                 )));

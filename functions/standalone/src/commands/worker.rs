@@ -37,13 +37,8 @@ pub async fn run(session: &Session, wanted: Wanted) -> Result<ExitCode> {
     );
     let handlers = session.functions(Arc::new(())).and(schedule);
     let dispatcher = Dispatcher::new(session.engine.clone(), handlers, system().0);
-    let options = WorkerOptions {
-        functions,
-        in_flight: session.in_flight(),
-        prefetch: None,
-        tick: wanted.tick,
-        patience: wanted.patience,
-    };
+    let options =
+        WorkerOptions { functions, in_flight: session.in_flight(), prefetch: None, tick: wanted.tick, patience: wanted.patience };
     let stop = stopped()?;
     Worker::new(publisher, dispatcher, options).run(stop).await?;
     Ok(ExitCode::SUCCESS)
