@@ -3,6 +3,8 @@
 
 #[path = "e2e_lambda/cloud.rs"]
 mod cloud;
+#[path = "e2e_lambda/three_ways.rs"]
+mod three_ways;
 
 use std::{fs, sync::Arc, thread, time::Duration};
 

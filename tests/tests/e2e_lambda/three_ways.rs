@@ -1,10 +1,6 @@
 //! The same story three ways: in one process, by workers on RabbitMQ, by the functions' bootstraps as AWS Lambda runs them. On
 //! copies of one vault, whose keys name the same chunks the same, so that points can be compared hash for hash.
 
-#[path = "e2e_lambda/cloud.rs"]
-#[expect(dead_code, reason = "shared with the tests of Lambda, which use all of it")]
-mod cloud;
-
 use std::{fs, path::Path, process::Command, sync::Arc};
 
 use serde_json::Value;
