@@ -7,7 +7,7 @@ use stillpoint_handler::Functions;
 use stillpoint_jobs::Wiring;
 use stillpoint_ports::Backlog;
 
-use crate::{answer::Failed, station::Station};
+use crate::{answer::Failed, logs, station::Station};
 
 /// What a function is wired to.
 pub struct Ports {
