@@ -19,6 +19,7 @@ impl Store {
     /// where there is no such bucket; `invalid` where the store does not take such a request.
     pub async fn create(&self, name: &str, parts: Vec<Bytes>) -> Result<()> {
         let path = self.path(name)?;
+        self.present()?;
         let size_bytes: u64 = parts.iter().map(|part| part.len() as u64).sum();
         let head = head(&parts);
         self.count(Requests { put: 1, ..Requests::default() });

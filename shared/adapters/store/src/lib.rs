@@ -9,6 +9,7 @@
 
 mod cloud;
 mod create;
+mod directory;
 mod failure;
 mod meter;
 mod object_lock;

@@ -1,4 +1,4 @@
-use std::{sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use object_store::{
     BackoffConfig, ObjectStore, ObjectStoreScheme, RetryConfig, local::LocalFileSystem, memory::InMemory, path::Path,
@@ -73,7 +73,10 @@ impl Store {
         let (inner, prefix): (Arc<dyn ObjectStore>, Path) = match scheme {
             ObjectStoreScheme::Local => {
                 settings.finish(&Limits::NAMES)?;
-                (Arc::new(directory(url, &parsed, access)?), Path::default())
+                let (local, path) = directory(url, &parsed, access)?;
+                let store = Self::new(Arc::new(local), Path::default(), &shown(url)).limited(limits);
+                // One that is about to be made is empty.
+                return Ok(if access == Access::Existing { store.in_directory(&path) } else { store });
             }
             ObjectStoreScheme::Memory => {
                 settings.finish(&Limits::NAMES)?;
@@ -88,7 +91,7 @@ impl Store {
     }
 }
 
-fn directory(url: &str, parsed: &Url, access: Access) -> Result<LocalFileSystem> {
+fn directory(url: &str, parsed: &Url, access: Access) -> Result<(LocalFileSystem, PathBuf)> {
     let path = parsed.to_file_path().map_err(|()| invalid(url, "not an absolute path"))?;
     if access == Access::Create {
         std::fs::create_dir_all(&path)
@@ -103,7 +106,7 @@ fn directory(url: &str, parsed: &Url, access: Access) -> Result<LocalFileSystem>
     let local = LocalFileSystem::new_with_prefix(&path)
         .map_err(|error| Error::denied(format!("cannot open vault directory {}", path.display())).with_source(error))?;
     // The probe is all that is ever deleted here; its folder goes with it.
-    Ok(local.with_fsync(true).with_automatic_cleanup(true))
+    Ok((local.with_fsync(true).with_automatic_cleanup(true), path))
 }
 
 /// Makes rustls usable by the stores' HTTP clients, which need it when they are built; harmless when repeated.

@@ -40,6 +40,8 @@ pub struct Store {
     url: Arc<str>,
     meter: Arc<Meter>,
     pub(crate) throttle: Arc<Throttle>,
+    /// Of a vault on a file system.
+    pub(crate) directory: Option<Arc<std::path::Path>>,
 }
 
 impl fmt::Debug for Store {
@@ -52,13 +54,18 @@ impl Store {
     /// A store over `inner`, whose objects all lie under `prefix`; `url` is how messages call it.
     pub fn new(inner: Arc<dyn ObjectStore>, prefix: Path, url: &str) -> Self {
         let throttle = Arc::new(Throttle::new(Limits::default()));
-        Self { inner, prefix, url: url.into(), meter: Arc::default(), throttle }
+        Self { inner, prefix, url: url.into(), meter: Arc::default(), throttle, directory: None }
     }
 
     /// The same store, which makes callers wait where they, or those with clones of it, would go beyond `limits`.
     #[must_use]
     pub fn limited(self, limits: Limits) -> Self {
         Self { throttle: Arc::new(Throttle::new(limits)), ..self }
+    }
+
+    /// The same store, whose objects lie in a directory that must be there: it may be a mount that comes and goes.
+    pub(crate) fn in_directory(self, directory: &std::path::Path) -> Self {
+        Self { directory: Some(directory.into()), ..self }
     }
 
     /// How messages call this store.
@@ -96,7 +103,8 @@ impl Store {
     pub async fn get(&self, name: &str, bytes_max: u64) -> Result<Bytes> {
         self.count(Requests { get: 1, ..Requests::default() });
         let _stream = self.throttle.begin(0).await;
-        let result = self.inner.get(&self.path(name)?).await.map_err(|error| classify("read", name, error))?;
+        let result = self.inner.get(&self.path(name)?).await;
+        let result = result.map_err(|error| self.unless_away(classify("read", name, error)))?;
         if result.meta.size > bytes_max {
             return Err(Error::corrupt(format!(
                 "{name} has {} bytes, more than the {bytes_max} that such an object may have",
@@ -125,7 +133,7 @@ impl Store {
             Err(error) => classify("read", name, error),
         };
         if matches!(error.kind(), ErrorKind::Missing | ErrorKind::Denied) {
-            return Err(error);
+            return Err(self.unless_away(error));
         }
         // Stores answer a range past the end in their own ways; the object's size tells it from other trouble.
         match self.size(name).await {
@@ -150,7 +158,7 @@ impl Store {
                 let reason = self.inner.get_range(&path, 0..1).await.err();
                 Err(reason.map_or(error, |reason| classify("look up", name, reason)))
             }
-            Err(error) => Err(error),
+            Err(error) => Err(self.unless_away(error)),
         }
     }
 
@@ -198,6 +206,9 @@ impl Store {
         };
         self.count_listing(metas.len());
         listed?;
+        if metas.is_empty() {
+            self.present()?;
+        }
         Ok(metas)
     }
 
@@ -220,6 +231,9 @@ impl Store {
         let found = self.inner.list_with_delimiter(Some(&path)).await.map_err(|error| classify("list", prefix, error));
         self.count_listing(found.as_ref().map_or(0, |result| result.objects.len() + result.common_prefixes.len()));
         let found = found?;
+        if found.objects.is_empty() && found.common_prefixes.is_empty() {
+            self.present()?;
+        }
         let mut folders: Vec<String> =
             found.common_prefixes.iter().filter_map(|folder| folder.filename().map(str::to_owned)).collect();
         folders.sort_unstable();
