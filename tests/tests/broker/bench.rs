@@ -51,7 +51,7 @@ impl Running {
     }
 }
 
-/// The events' order and the job that all tests here talk about.
+/// The machine that all tests here talk about.
 pub fn item() -> ItemName {
     "web-01".parse().expect("a name")
 }
@@ -59,7 +59,7 @@ pub fn item() -> ItemName {
 impl<'a> Bench<'a> {
     pub async fn new(node: &'a RabbitMq) -> Self {
         let vhost = node.vhost();
-        let seed = u64::from(std::process::id()) << 8 | vhost.bytes().map(u64::from).sum::<u64>() % 251;
+        let seed = (u64::from(std::process::id()) << 8) | (vhost.bytes().map(u64::from).sum::<u64>() % 251);
         let world = World::new(seed).await.expect("a world in memory");
         Self { url: node.url(&vhost), node, vhost, world }
     }

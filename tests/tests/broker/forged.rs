@@ -72,7 +72,7 @@ struct Scene {
 }
 
 async fn scene(seed: u64) -> Scene {
-    let world = World::new(u64::from(std::process::id()) << 16 | seed).await.unwrap();
+    let world = World::new((u64::from(std::process::id()) << 16) | seed).await.unwrap();
     let mut os = Disk::new(DISK_BYTES);
     os.write_zeros(Extent::new(0, DISK_BYTES));
     os.write_noise(Extent::new(40 << 20, 200_000), seed);
