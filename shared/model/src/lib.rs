@@ -1,5 +1,5 @@
 //! The words of Stillpoint and the rules that need no effects: names, ids, extents, the geometry of a disk, request
-//! counts, and the one error type whose kind tells a host what to do.
+//! counts, policies with what follows from them, and the one error type whose kind tells a host what to do.
 
 mod consistency;
 mod error;
@@ -7,6 +7,7 @@ mod extent;
 pub mod geometry;
 mod id;
 mod name;
+pub mod policy;
 mod requests;
 mod state;
 
@@ -14,6 +15,6 @@ pub use consistency::{Consistency, Obtained};
 pub use error::{Error, ErrorKind, Result};
 pub use extent::{Extent, merge};
 pub use id::{AttemptId, JobId, PointId, VaultId};
-pub use name::{DiskName, ItemName, NAME_BYTES_MAX};
+pub use name::{DiskName, ItemName, NAME_BYTES_MAX, PolicyName};
 pub use requests::Requests;
 pub use state::JobState;

@@ -83,6 +83,11 @@ name!(
     DiskName,
     "disk"
 );
+name!(
+    /// Name of a policy.
+    PolicyName,
+    "policy"
+);
 
 #[cfg(test)]
 mod tests {
