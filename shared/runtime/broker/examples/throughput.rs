@@ -19,11 +19,11 @@ use lapin::{
     },
     types::{AMQPValue, FieldTable},
 };
-use stillpoint_broker::{Broker, Publisher, Topology, Worker, WorkerOptions};
-use stillpoint_events::{Envelope, Function, Outgoing, SegmentsTransferred};
+use stillpoint_broker::{Broker, Publisher, SHARDS, Topology, Worker, WorkerOptions};
+use stillpoint_events::{Envelope, Function, Outgoing, SegmentPlanned};
 use stillpoint_handler::{Effects, Functions, Handler, Invocation};
-use stillpoint_jobs::Engine;
-use stillpoint_model::{Error, JobId, Result};
+use stillpoint_jobs::{Carrier, Engine, Operation, Request};
+use stillpoint_model::{Consistency, Error, JobId, Result};
 use stillpoint_ports::{Clock, Random};
 use stillpoint_runtime::Dispatcher;
 use stillpoint_store::{Access, Store};
@@ -32,15 +32,15 @@ use stillpoint_vault::{Draft, Vault};
 
 /// Publishes that wait for their confirmation at once.
 const WINDOW: usize = 1000;
-/// Messages that the worker holds at once.
+/// Messages of one queue that a consumer holds at once.
 const PREFETCH: u16 = 500;
 
 struct Nothing(Arc<AtomicU64>);
 
 impl Handler for Nothing {
-    type Event = SegmentsTransferred;
+    type Event = SegmentPlanned;
 
-    async fn handle(&self, _event: Envelope<SegmentsTransferred>, _invocation: &Invocation) -> Result<Effects> {
+    async fn handle(&self, _event: Envelope<SegmentPlanned>, _invocation: &Invocation) -> Result<Effects> {
         self.0.fetch_add(1, Relaxed);
         Ok(Effects::none())
     }
@@ -49,13 +49,20 @@ impl Handler for Nothing {
 async fn vault(clock: Arc<dyn Clock>, random: Arc<dyn Random>) -> Result<Vault> {
     let store = Store::open("memory:///", Access::Create)?;
     let draft = Draft::prepare(store.clone(), Arc::clone(&clock), Arc::clone(&random)).await?;
-    let (_, secret) = draft.secrets[0].clone();
+    let (_, secret) = draft.secrets[0];
     draft.commit().await?;
     Vault::open(store, &secret, clock, random).await
 }
 
+/// A job whose segments the messages are about: a worker takes only events of jobs of its site.
+async fn job_at(engine: &Engine, site: &str) -> Result<JobId> {
+    let what = Operation::Backup { item: "throughput".parse()?, wanted: Consistency::Crash, keep_until: None };
+    let request = Request { what, host: site.to_owned(), carrier: Carrier::Broker };
+    Ok(engine.create(JobId::new(engine.vault().ulid()), request).await?.id)
+}
+
 /// The same queue type, confirmations and acknowledgements, without our code.
-async fn bare(url: &str, messages: u64) -> lapin::Result<(Duration, Duration)> {
+async fn bare(url: &str, messages: u32) -> lapin::Result<(Duration, Duration)> {
     let (publishing, consuming) = (
         Connection::connect(url, ConnectionProperties::default()).await?,
         Connection::connect(url, ConnectionProperties::default()).await?,
@@ -95,7 +102,7 @@ async fn bare(url: &str, messages: u64) -> lapin::Result<(Duration, Duration)> {
 async fn main() -> Result<()> {
     let mut arguments = std::env::args().skip(1);
     let url = arguments.next().unwrap_or_else(|| "amqp://127.0.0.1:5672/%2f".to_owned());
-    let messages: u64 = arguments.next().and_then(|count| count.parse().ok()).unwrap_or(50_000);
+    let messages: u32 = arguments.next().and_then(|count| count.parse().ok()).unwrap_or(50_000);
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let random: Arc<dyn Random> = Arc::new(SystemRandom::new());
     let vault = vault(Arc::clone(&clock), Arc::clone(&random)).await?;
@@ -103,9 +110,11 @@ async fn main() -> Result<()> {
     let topology = Arc::new(Topology::of(site.parse()?));
     let publisher = Publisher::new(Broker::new(&url, None)?, topology, "stillpoint/throughput", Arc::clone(&clock), random);
     publisher.ready(None).await?;
+    let engine = Engine::new(vault);
+    let job = job_at(&engine, &site).await?;
 
     let begun = Instant::now();
-    let events = (0..messages).map(|_| Outgoing::new(&SegmentsTransferred { job: JobId::new(vault.ulid()) }));
+    let events = (0..messages).map(|segment| Outgoing::new(&SegmentPlanned { job, segment }));
     let publish = |event: Outgoing| {
         let publisher = &publisher;
         async move { publisher.publish(std::slice::from_ref(&event)).await }
@@ -114,19 +123,19 @@ async fn main() -> Result<()> {
     let published = begun.elapsed();
 
     let handled = Arc::new(AtomicU64::new(0));
-    let functions = Functions::default().with(Function::Commit, Nothing(Arc::clone(&handled)));
+    let functions = Functions::default().with(Function::Transfer, Nothing(Arc::clone(&handled)));
     let options = WorkerOptions {
-        functions: vec![Function::Commit],
-        in_flight: 1,
-        prefetch: Some(PREFETCH),
+        functions: vec![Function::Transfer],
+        in_flight: usize::from(PREFETCH) * SHARDS as usize,
+        prefetch: None,
         tick: Duration::from_secs(60),
         patience: Duration::from_secs(10),
     };
-    let worker = Worker::new(publisher.clone(), Dispatcher::new(Engine::new(vault), functions, clock), options);
+    let worker = Worker::new(publisher.clone(), Dispatcher::new(engine, functions, clock), options);
     let begun = Instant::now();
     let counted = Arc::clone(&handled);
     let all = async move {
-        while counted.load(Relaxed) < messages {
+        while counted.load(Relaxed) < u64::from(messages) {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     };
@@ -135,7 +144,7 @@ async fn main() -> Result<()> {
     let consumed = begun.elapsed();
     let (bare_published, bare_consumed) =
         bare(&url, messages).await.map_err(|error| Error::internal("bare client").with_source(error))?;
-    let rate = |elapsed: Duration| messages as f64 / elapsed.as_secs_f64();
+    let rate = |elapsed: Duration| f64::from(messages) / elapsed.as_secs_f64();
     let line = format!(
         "{{\"messages\": {messages}, \"published_per_second\": {:.0}, \"handled_per_second\": {:.0}, \
          \"bare_published_per_second\": {:.0}, \"bare_handled_per_second\": {:.0}}}\n",
