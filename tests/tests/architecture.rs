@@ -7,9 +7,10 @@ use cargo_metadata::{DependencyKind, MetadataCommand};
 use stillpoint_tests::repository;
 
 /// Every crate of the workspace and its layer. A crate may depend on lower layers only.
-const LAYERS: [(&str, u8); 23] = [
+const LAYERS: [(&str, u8); 24] = [
     ("stillpoint-model", 0),
     ("stillpoint-events", 1),
+    ("stillpoint-policy-file", 1),
     ("stillpoint-ports", 1),
     ("stillpoint-format", 1),
     ("stillpoint-handler", 2),
@@ -36,7 +37,7 @@ const ADAPTERS: [&str; 4] = ["stillpoint-store", "stillpoint-image", "stillpoint
 const FUNCTIONS: [&str; 5] =
     ["stillpoint-schedule", "stillpoint-snapshot", "stillpoint-transfer", "stillpoint-commit", "stillpoint-restore"];
 /// Libraries that only these crates may name outside their tests.
-const RESERVED: [(&str, &[&str]); 8] = [
+const RESERVED: [(&str, &[&str]); 9] = [
     ("lambda_runtime", &["stillpoint-lambda"]),
     ("lapin", &["stillpoint-broker", "stillpoint-tests"]),
     ("clap", &["stillpoint"]),
@@ -46,6 +47,7 @@ const RESERVED: [(&str, &[&str]); 8] = [
     // KMS is no store, but takes its credentials from the same chain and signs in the same way, as part of this library.
     ("object_store", &["stillpoint-store", "stillpoint-kms", "stillpoint-testkit"]),
     ("zstd", &["stillpoint-format"]),
+    ("toml", &["stillpoint-policy-file"]),
 ];
 const TOP_LEVEL: [&str; 13] = [
     ".ci",
