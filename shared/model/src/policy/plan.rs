@@ -104,12 +104,12 @@ impl<'a> Ledger<'a> {
         }
     }
 
-    /// The last `count` points that `counts`. Points from the future are counted apart: they must not push out real ones.
+    /// The last `count` points that `counts`. Those from the future are kept as such, and must not push out real ones.
     fn last(&mut self, count: usize, rule: Rule, now: Timestamp, counts: impl Fn(&PointFacts) -> bool) {
         let points = self.points;
-        let newest_first = self.live.iter().rev().copied().filter(|place| counts(&points[*place]));
-        let (future, past): (Vec<usize>, Vec<usize>) = newest_first.partition(|place| points[*place].instant > now);
-        for place in future.into_iter().take(count).chain(past.into_iter().take(count)) {
+        let counted = |place: &usize| points[*place].instant <= now && counts(&points[*place]);
+        let last: Vec<usize> = self.live.iter().rev().copied().filter(counted).take(count).collect();
+        for place in last {
             self.add(place, rule, None);
         }
     }

@@ -160,7 +160,7 @@ fn past_blackouts(zone: &TimeZone, blackouts: &[Blackout], mut instant: Timestam
 /// The first instant after `after` at which the clock shows `time`.
 fn next_time(zone: &TimeZone, time: TimeOfDay, after: Timestamp) -> Option<Timestamp> {
     let today = zone.to_datetime(after).date();
-    let days = std::iter::successors(Some(today), |day| day.tomorrow().ok()).take(3);
+    let days = std::iter::successors(Some(today), |day| day.tomorrow().ok()).take(2);
     let mut instants = days.flat_map(|day| [local::first(zone, time.on(day)), local::second(zone, time.on(day))]).flatten();
     instants.find(|instant| *instant > after)
 }

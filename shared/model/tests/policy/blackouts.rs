@@ -60,6 +60,10 @@ fn the_only_free_time_may_be_missing_for_a_day() {
         dues("Europe/Berlin", json!({ "daily": "12:00", "not_between": ["03:00-02:00"] }), "2026-03-27T12:00:00Z", 2),
         ["2026-03-28T02:00+01:00", "2026-03-30T02:00+02:00"]
     );
+    let weekly = || json!({ "weekly": { "days": ["sat"], "at": "12:00" }, "not_between": ["03:00-02:00"] });
+    for after in ["2026-03-27T12:00:00Z", "2026-03-29T23:30:00Z"] {
+        assert_eq!(dues("Europe/Berlin", weekly(), after, 1), ["2026-03-30T02:00+02:00"], "from Saturday to Monday");
+    }
 }
 
 #[test]

@@ -61,6 +61,13 @@ fn a_clock_set_back_is_believed_and_what_was_made_ahead_of_it_is_no_witness() {
 }
 
 #[test]
+fn the_latest_pause_counts() {
+    let jobs = [daily("2020-01-01T00:00:00Z", 30), daily("2026-01-01T00:00:00Z", 60)].concat();
+    assert!(is_believed(jobs[89], &jobs), "an old pause is settled");
+    assert!(!is_believed(at("2027-03-01T00:00:00Z"), &jobs), "and does not hide a new one");
+}
+
+#[test]
 fn an_operator_can_confirm_a_clock() {
     assert_eq!(Clock::confirmed(at("2036-01-01T00:00:00Z")).doubt(), None);
 }

@@ -255,6 +255,28 @@ fn points_made_while_the_clock_was_ahead_push_out_no_real_ones() {
     assert_eq!(acts[..2], [Act::Prune, Act::Prune]);
     assert_eq!(acts[2..], [Act::Keep; 5], "the last two real ones, and all that is not yet judged");
     assert!(rules(&found[3]).contains(&Rule::NewestGood));
+    assert_eq!(rules(&found[6]), [Rule::FromFuture]);
+}
+
+#[test]
+fn a_good_point_from_the_future_is_no_reason_to_drop_damaged_ones() {
+    let damaged = PointFacts { good: false, ..point("2026-06-01T00:00:00Z") };
+    let found =
+        verdicts(&[damaged, point("2027-06-01T00:00:00Z")], Retention { keep_last: Some(1), ..NONE }, "2026-06-05T00:00:00Z");
+    assert_eq!((found[0].act, rules(&found[0])), (Act::Keep, vec![Rule::NoGoodPoint]));
+}
+
+#[test]
+fn a_deleted_point_goes_when_its_window_ends_whatever_it_was_kept_for() {
+    let undelete_until = Some(at("2026-06-20T00:00:00Z"));
+    let asked = PointFacts { on_demand: Some(at(LATE)), undelete_until, ..point("2026-06-01T00:00:00Z") };
+    let points = [asked, PointFacts { undelete_until, ..point("2026-06-02T00:00:00Z") }];
+    for regime in [Regime::NoPolicy, Regime::Retained] {
+        let found = plan(&points, regime, &Clock::confirmed(at("2026-06-20T00:00:00Z")), &TimeZone::UTC);
+        assert!(found.iter().all(|verdict| verdict.act == Act::Free && rules(verdict) == [Rule::Deleted]), "{found:?}");
+    }
+    let found = verdicts(&points, Retention { keep_last: Some(1), ..NONE }, "2026-06-20T00:00:00Z");
+    assert!(found.iter().all(|verdict| verdict.act == Act::Free), "not even the newest: it was an operator who deleted it");
 }
 
 /// A clock that jumps a year ahead while a policy keeps seven days: first nothing runs, then backups and prune run by it, then it

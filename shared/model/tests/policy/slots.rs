@@ -45,6 +45,13 @@ fn a_policy_has_no_slots_before_it_applied() {
 }
 
 #[test]
+fn a_slot_is_there_from_the_instant_at_which_it_is_due() {
+    let table = timetable(&json!([{ "daily": "22:00" }]));
+    let due = |now: &str| table.due(Share::FIRST, Timestamp::MIN, at("2026-06-01T12:00:00Z"), at(now)).count();
+    assert_eq!(["2026-06-01T21:59:59Z", "2026-06-01T22:00:00Z", "2026-06-01T22:00:01Z"].map(due), [0, 1, 1]);
+}
+
+#[test]
 fn a_clock_set_back_finds_nothing_due() {
     let table = timetable(&json!([{ "every": "1h" }]));
     assert_eq!(table.due(Share::FIRST, Timestamp::MIN, at("2026-06-02T00:30:00Z"), at("2026-06-01T00:00:00Z")).next(), None);
