@@ -12,6 +12,10 @@ use stillpoint_vault::Vault;
 
 /// Decoded pages of reference points kept in memory: some 25 KiB each.
 const PAGES_KEPT: usize = 512;
+/// Pages read with the one that is asked for: those of 512 MiB of disk, which one segment wrote together.
+const PAGES_AHEAD: u32 = 16;
+/// ... where they lie so close to it that one request reads them all.
+const CLOSE_BYTES: u32 = 512 * 1024;
 
 /// A committed point that chunks may be shared with.
 pub(crate) struct Reference {
@@ -47,19 +51,24 @@ impl Reference {
         self.ordinals.get(ordinal as usize).copied().flatten()
     }
 
-    /// The page with `ordinal`; `None` when it cannot be read, which costs space and nothing else.
+    /// The page with `ordinal` and, with the same request, those that follow it on the disk and lie close to it: whoever
+    /// looks at one is most likely to look at them next. `None` when it cannot be read, which costs space and nothing else.
     pub(crate) async fn page(&self, vault: &Vault, ordinal: u32) -> Option<Arc<MapPage>> {
         if let Some(page) = self.kept.lock().unwrap_or_else(PoisonError::into_inner).get(&ordinal) {
             return Some(Arc::clone(page));
         }
         let place = self.place(ordinal)?;
-        let page = Arc::new(vault.pages(&self.manifest.packs, &[place]).await.pop()?.ok()?);
+        let close = |near: &PageRef| near.pack == place.pack && near.offset.abs_diff(place.offset) < CLOSE_BYTES;
+        let (ordinals, places): (Vec<u32>, Vec<PageRef>) = (ordinal..ordinal.saturating_add(PAGES_AHEAD))
+            .filter_map(|ordinal| Some((ordinal, self.place(ordinal).filter(close)?)))
+            .unzip();
+        let pages = vault.pages(&self.manifest.packs, &places).await;
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.len() >= PAGES_KEPT {
+        if kept.len() + pages.len() > PAGES_KEPT {
             kept.clear();
         }
-        kept.insert(ordinal, Arc::clone(&page));
-        Some(page)
+        kept.extend(ordinals.into_iter().zip(pages).filter_map(|(ordinal, page)| Some((ordinal, Arc::new(page.ok()?)))));
+        kept.get(&ordinal).cloned()
     }
 }
 
