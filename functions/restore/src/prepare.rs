@@ -73,9 +73,7 @@ impl Handler for Prepare {
             return Err(Error::fenced(format!("job {} is no restore", job.id)));
         }
         let loaded = self.plan(&job).await?;
-        let segments =
-            u32::try_from(loaded.plan.segments.len()).map_err(|_| Error::internal("a plan has at most 2^21 segments"))?;
-        let job = if job.newest.segments.is_some() { job } else { self.engine.begin_transfer(&job, segments).await? };
+        let job = self.engine.begin_transfer(&job, loaded.plan.segments.len()).await?;
         self.progress.planned(job.id, loaded.plan.segments.iter().map(|segment| segment.bytes).sum(), 0);
         Ok(Effects { events: self.engine.redrive(&job).await? })
     }

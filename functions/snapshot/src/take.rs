@@ -78,15 +78,14 @@ impl Handler for Take {
             return Err(Error::fenced(format!("job {} is no backup", job.id)));
         }
         let loaded = self.plan(&job).await?;
-        let segments =
-            u32::try_from(loaded.plan.segments.len()).map_err(|_| Error::internal("a plan has at most 2^21 segments"))?;
+        let segments = &loaded.plan.segments;
         // Until the first of these events is out, no segment can have been begun, and all are outstanding.
-        let first = !invocation.redelivered && job.newest.segments.is_none() && segments > 0;
-        let job = if job.newest.segments.is_some() { job } else { self.engine.begin_transfer(&job, segments).await? };
-        let total = loaded.plan.segments.iter().map(|segment| segment.bytes).sum();
+        let first = !invocation.redelivered && job.newest.segments.is_none() && !segments.is_empty();
+        let job = self.engine.begin_transfer(&job, segments.len()).await?;
+        let total = segments.iter().map(|segment| segment.bytes).sum();
         self.progress.planned(job.id, total, 0);
         let events: Vec<Outgoing> = if first {
-            (0..segments).map(|segment| Outgoing::new(&SegmentPlanned { job: job.id, segment })).collect()
+            (0_u32..).zip(segments).map(|(segment, _)| Outgoing::new(&SegmentPlanned { job: job.id, segment })).collect()
         } else {
             self.engine.redrive(&job).await?
         };

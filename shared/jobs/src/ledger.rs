@@ -260,11 +260,15 @@ impl Engine {
         Err(Error::conflict(format!("the ledger of job {} is being written by others", job.id)))
     }
 
-    /// Records that a plan with `segments` segments exists.
+    /// Records that a plan with `segments` segments exists, once.
     ///
     /// # Errors
     /// As the store.
-    pub async fn begin_transfer(&self, job: &Job, segments: u32) -> Result<Job> {
+    pub async fn begin_transfer(&self, job: &Job, segments: usize) -> Result<Job> {
+        if job.newest.segments.is_some() {
+            return Ok(job.clone());
+        }
+        let segments = u32::try_from(segments).map_err(|_| Error::internal("a plan has at most 2^21 segments"))?;
         self.append(job, |record| (record.state, record.segments) = (JobState::Transfer, Some(segments))).await
     }
 

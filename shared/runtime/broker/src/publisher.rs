@@ -147,19 +147,6 @@ impl Publisher {
         self.send(&Parcel { exchange: "", routing_key: queue, body, properties: properties(FieldTable::default()) }).await
     }
 
-    async fn count_waiting(&self) -> Result<u64> {
-        let channel = self.channel().await?;
-        let mut waiting = 0;
-        for place in self.topology.places() {
-            let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::durable() };
-            let look = channel.queue_declare(place.queue.as_str().into(), options, FieldTable::default());
-            let queue = tokio::time::timeout(CONFIRM, look).await.map_err(|_| self.silent())?;
-            waiting +=
-                u64::from(queue.map_err(|error| self.broker.explain("cannot look into a queue of", error))?.message_count());
-        }
-        Ok(waiting)
-    }
-
     fn silent(&self) -> Error {
         Error::unavailable(format!("the broker at {} takes no messages now", self.broker.shown()))
     }
@@ -229,7 +216,16 @@ impl Publisher {
 #[async_trait]
 impl Backlog for Publisher {
     async fn waiting(&self) -> Result<u64> {
-        self.count_waiting().await
+        let channel = self.channel().await?;
+        let mut waiting = 0;
+        for place in self.topology.places() {
+            let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::durable() };
+            let look = channel.queue_declare(place.queue.as_str().into(), options, FieldTable::default());
+            let queue = tokio::time::timeout(CONFIRM, look).await.map_err(|_| self.silent())?;
+            waiting +=
+                u64::from(queue.map_err(|error| self.broker.explain("cannot look into a queue of", error))?.message_count());
+        }
+        Ok(waiting)
     }
 }
 
