@@ -2,8 +2,9 @@ use schemars::{Schema, generate::SchemaSettings, transform::transform_subschemas
 use serde_json::Value;
 
 use crate::{
-    BackupRequested, Contract, Envelope, EnvelopeError, Function, JobEnded, RecoveryPointCommitted, RestoreRequested,
-    RestoreSegmentPlanned, RestoreSegmentsWritten, SegmentPlanned, SegmentsTransferred, TimerTicked,
+    AlarmChanged, BackupRequested, CollectRequested, Contract, Envelope, EnvelopeError, Function, JobEnded, PruneRequested,
+    RecoveryPointCommitted, RestoreRequested, RestoreSegmentPlanned, RestoreSegmentsWritten, SegmentPlanned, SegmentsTransferred,
+    TimerTicked, VerifyRequested, VerifySegmentPlanned, VerifySegmentsRead,
 };
 
 /// The pattern behind [`Contract::idempotency_key`], as the type's definition states it.
@@ -28,7 +29,7 @@ pub struct Description {
     pub reopen: fn(Envelope) -> Result<Envelope<Value>, EnvelopeError>,
 }
 
-/// Every type of event, in the order in which a backup and then a restore publish them; the timer last.
+/// Every type of event, in the order in which a backup and then a restore publish them, then those of the vault's tasks; the timer last.
 #[must_use]
 pub fn all() -> Vec<Description> {
     vec![
@@ -36,10 +37,19 @@ pub fn all() -> Vec<Description> {
         describe::<SegmentPlanned>("`snapshot`", &[Function::Transfer]),
         describe::<SegmentsTransferred>("`transfer`, `snapshot` (nothing to transfer)", &[Function::Commit]),
         describe::<RecoveryPointCommitted>("`commit`", &[Function::Snapshot]),
-        describe::<JobEnded>("the host, `jobs`", &[Function::Snapshot, Function::Restore]),
+        describe::<JobEnded>(
+            "the host, `jobs`",
+            &[Function::Snapshot, Function::Restore, Function::Prune, Function::Collect, Function::Verify],
+        ),
         describe::<RestoreRequested>("the command line", &[Function::Restore]),
         describe::<RestoreSegmentPlanned>("`restore`", &[Function::Restore]),
         describe::<RestoreSegmentsWritten>("`restore`", &[Function::Restore]),
+        describe::<PruneRequested>("`schedule`, the command line", &[Function::Prune]),
+        describe::<CollectRequested>("`schedule`, the command line", &[Function::Collect]),
+        describe::<VerifyRequested>("`schedule`, the command line", &[Function::Verify]),
+        describe::<VerifySegmentPlanned>("`verify`", &[Function::Verify]),
+        describe::<VerifySegmentsRead>("`verify`", &[Function::Verify]),
+        describe::<AlarmChanged>("`schedule`, `prune`, `verify`", &[Function::Notify]),
         describe::<TimerTicked>("EventBridge Scheduler, a worker's own timer", &[Function::Schedule]),
     ]
 }

@@ -13,11 +13,29 @@ pub enum Function {
     Commit,
     /// Writes recovery points to targets.
     Restore,
+    /// Deletes softly what retention does not keep.
+    Prune,
+    /// Frees what nothing needs.
+    Collect,
+    /// Checks what is kept.
+    Verify,
+    /// Tells people of alarms.
+    Notify,
 }
 
 impl Function {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Schedule, Self::Snapshot, Self::Transfer, Self::Commit, Self::Restore];
+    pub const ALL: [Self; 9] = [
+        Self::Schedule,
+        Self::Snapshot,
+        Self::Transfer,
+        Self::Commit,
+        Self::Restore,
+        Self::Prune,
+        Self::Collect,
+        Self::Verify,
+        Self::Notify,
+    ];
 
     /// Its name.
     #[must_use]
@@ -28,6 +46,10 @@ impl Function {
             Self::Transfer => "transfer",
             Self::Commit => "commit",
             Self::Restore => "restore",
+            Self::Prune => "prune",
+            Self::Collect => "collect",
+            Self::Verify => "verify",
+            Self::Notify => "notify",
         }
     }
 }
@@ -40,7 +62,7 @@ impl fmt::Display for Function {
 
 /// The text names no function.
 #[derive(Debug, thiserror::Error)]
-#[error("there is no function '{0}'; there are schedule, snapshot, transfer, commit and restore")]
+#[error("there is no function '{0}'; there are schedule, snapshot, transfer, commit, restore, prune, collect, verify and notify")]
 pub struct UnknownFunction(String);
 
 impl FromStr for Function {

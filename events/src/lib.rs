@@ -13,6 +13,7 @@ pub use contract::{Contract, Outgoing};
 pub use envelope::{ENVELOPE_BYTES_MAX, Envelope, EnvelopeError};
 pub use function::{Function, UnknownFunction};
 pub use types::{
-    BackupRequested, JobEnded, RecoveryPointCommitted, RestoreRequested, RestoreSegmentPlanned, RestoreSegmentsWritten,
-    SegmentPlanned, SegmentsTransferred, TimerTicked,
+    AlarmChanged, BackupRequested, CollectRequested, JobEnded, PruneRequested, RecoveryPointCommitted, RestoreRequested,
+    RestoreSegmentPlanned, RestoreSegmentsWritten, SegmentPlanned, SegmentsTransferred, TimerTicked, VerifyRequested,
+    VerifySegmentPlanned, VerifySegmentsRead,
 };

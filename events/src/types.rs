@@ -1,6 +1,6 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use stillpoint_model::{ItemName, JobId, PointId};
+use stillpoint_model::{AlarmKind, AlarmState, ItemName, JobId, PointId};
 
 use crate::{Contract, catalog::Keyed};
 
@@ -99,4 +99,54 @@ event!(
         /// The job.
         job: JobId,
     }, "{job}"
+);
+event!(
+    /// A prune job exists and may begin.
+    PruneRequested = "io.stillpoint.prune.requested.v1" {
+        /// The job.
+        job: JobId,
+    }, "{job}"
+);
+event!(
+    /// A collect job exists and may begin.
+    CollectRequested = "io.stillpoint.collect.requested.v1" {
+        /// The job.
+        job: JobId,
+    }, "{job}"
+);
+event!(
+    /// A verify job exists and may begin.
+    VerifyRequested = "io.stillpoint.verify.requested.v1" {
+        /// The job.
+        job: JobId,
+    }, "{job}"
+);
+event!(
+    /// A segment of a verify job's plan may be read.
+    VerifySegmentPlanned = "io.stillpoint.verify_segment.planned.v1" {
+        /// The job.
+        job: JobId,
+        /// The segment's number in the plan.
+        segment: u32,
+    }, "{job}/{segment}"
+);
+event!(
+    /// Every segment of a verify job's plan has its marker.
+    VerifySegmentsRead = "io.stillpoint.verify_segments.read.v1" {
+        /// The job.
+        job: JobId,
+    }, "{job}"
+);
+event!(
+    /// An alarm was raised or resolved.
+    AlarmChanged = "io.stillpoint.alarm.changed.v1" {
+        /// What it is about.
+        kind: AlarmKind,
+        /// Whom it is about: a machine, or a task such as `@prune`.
+        subject: String,
+        /// Number of the record that says so.
+        seq: u32,
+        /// Whether it was raised or resolved.
+        state: AlarmState,
+    }, "{kind}/{subject}/{seq}"
 );

@@ -7,7 +7,7 @@ use cargo_metadata::{DependencyKind, MetadataCommand};
 use stillpoint_tests::repository;
 
 /// Every crate of the workspace and its layer. A crate may depend on lower layers only.
-const LAYERS: [(&str, u8); 24] = [
+const LAYERS: [(&str, u8); 28] = [
     ("stillpoint-model", 0),
     ("stillpoint-events", 1),
     ("stillpoint-policy-file", 1),
@@ -20,6 +20,7 @@ const LAYERS: [(&str, u8); 24] = [
     ("stillpoint-kms", 2),
     ("stillpoint-vault", 3),
     ("stillpoint-jobs", 4),
+    ("stillpoint-fleet", 4),
     ("stillpoint-runtime", 5),
     ("stillpoint-broker", 6),
     ("stillpoint-lambda", 7),
@@ -27,6 +28,9 @@ const LAYERS: [(&str, u8); 24] = [
     ("stillpoint-transfer", 8),
     ("stillpoint-commit", 8),
     ("stillpoint-restore", 8),
+    ("stillpoint-prune", 8),
+    ("stillpoint-collect", 8),
+    ("stillpoint-verify", 8),
     ("stillpoint-schedule", 8),
     ("stillpoint-testkit", 9),
     ("stillpoint", 9),
@@ -34,8 +38,16 @@ const LAYERS: [(&str, u8); 24] = [
     ("stillpoint-tests", 10),
 ];
 const ADAPTERS: [&str; 4] = ["stillpoint-store", "stillpoint-image", "stillpoint-system", "stillpoint-kms"];
-const FUNCTIONS: [&str; 5] =
-    ["stillpoint-schedule", "stillpoint-snapshot", "stillpoint-transfer", "stillpoint-commit", "stillpoint-restore"];
+const FUNCTIONS: [&str; 8] = [
+    "stillpoint-schedule",
+    "stillpoint-snapshot",
+    "stillpoint-transfer",
+    "stillpoint-commit",
+    "stillpoint-restore",
+    "stillpoint-prune",
+    "stillpoint-collect",
+    "stillpoint-verify",
+];
 /// Libraries that only these crates may name outside their tests.
 const RESERVED: [(&str, &[&str]); 9] = [
     ("lambda_runtime", &["stillpoint-lambda"]),

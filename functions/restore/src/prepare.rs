@@ -35,6 +35,11 @@ impl Prepare {
         };
         let engine = self.engine.metered();
         let vault = engine.vault();
+        // The job's ledger is there: what is not condemned now stays until the job has ended.
+        let gone = vault.point_entry(item, *id).await?.freed();
+        if gone || vault.condemned().await?.points.contains(&(item.clone(), *id)) {
+            return Err(Error::missing(format!("point {id} of {item} was deleted, and its time to be undeleted is over")));
+        }
         let point = vault.point(item, *id).await?;
         let manifest = vault.manifest(&point).await?;
         let mut pages = Vec::new();

@@ -1,11 +1,11 @@
 //! What a backup can be compared with: the parent point and some neighbours.
 
-use std::cmp::Reverse;
+use std::{cmp::Reverse, collections::BTreeSet};
 
 use stillpoint_format::{Manifest, PackUse};
 use stillpoint_jobs::Neighbour;
-use stillpoint_model::{ErrorKind, ItemName, PointId, Result};
-use stillpoint_vault::{Name, Point, Vault};
+use stillpoint_model::{ErrorKind, ItemName, MarkKind, PointId, Result};
+use stillpoint_vault::{Condemned, Name, Point, PointEntry, Vault};
 
 /// Other machines whose newest points are searched for similar pages. Each costs a transfer step one manifest in memory.
 const NEIGHBOURS_MAX: usize = 4;
@@ -19,11 +19,16 @@ pub(crate) struct Basis {
     pub(crate) neighbours: Vec<Neighbour>,
     pub(crate) avoid: Vec<String>,
     pub(crate) warnings: Vec<String>,
+    condemned: Condemned,
+    /// Objects that a verification found missing or corrupt.
+    corrupt: BTreeSet<String>,
 }
 
 impl Basis {
+    /// The job's ledger is there: nothing that is condemned from now on is deleted before the job has ended, and what is condemned
+    /// already is not referred to.
     pub(crate) async fn find(vault: &Vault, item: &ItemName) -> Result<Self> {
-        let mut basis = Self::default();
+        let mut basis = Self { condemned: vault.condemned().await?, ..Self::default() };
         basis.find_parent(vault, item).await?;
         let mut packs = basis.parent.as_ref().map(|(_, manifest)| manifest.packs.clone()).unwrap_or_default();
         basis.find_neighbours(vault, item, &mut packs).await?;
@@ -40,16 +45,22 @@ impl Basis {
             ));
         }
         basis.avoid = absent.into_iter().map(|(name, _)| name).collect();
+        let names = packs.iter().map(|used| &*used.pack.name);
+        let unwanted = names.filter(|name| basis.condemned.objects.contains(*name) || basis.corrupt.contains(*name));
+        basis.avoid.extend(unwanted.map(str::to_owned).collect::<Vec<_>>());
+        basis.avoid.sort_unstable();
+        basis.avoid.dedup();
         Ok(basis)
     }
 
     async fn find_parent(&mut self, vault: &Vault, item: &ItemName) -> Result<()> {
-        let ids = vault.point_ids(item).await?;
-        for id in ids.into_iter().rev().take(PARENTS_TRIED_MAX) {
+        let candidates = self.candidates(vault, item).await?;
+        for entry in candidates.into_iter().rev().take(PARENTS_TRIED_MAX) {
+            let id = entry.id;
             match read_point(vault, item, id).await {
                 Ok(found) => {
                     self.parent = Some(found);
-                    return Ok(());
+                    return self.find_corrupt(vault, item, &entry).await;
                 }
                 Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Missing) => {
                     self.warnings.push(format!("point {id} cannot be compared with: {}", error.one_line()));
@@ -60,11 +71,34 @@ impl Basis {
         Ok(())
     }
 
+    /// Points of a machine that may be referred to, oldest first. A deleted one may: whoever could free it waits for this job.
+    async fn candidates(&self, vault: &Vault, item: &ItemName) -> Result<Vec<PointEntry>> {
+        let entries = vault.point_entries(item).await?.into_iter();
+        let is_candidate = |entry: &PointEntry| entry.is_point() && !self.condemned.points.contains(&(item.clone(), entry.id));
+        Ok(entries.filter(is_candidate).collect())
+    }
+
+    /// What a verification found wrong with a point: stored anew, so that the new point is whole.
+    async fn find_corrupt(&mut self, vault: &Vault, item: &ItemName, entry: &PointEntry) -> Result<()> {
+        let Some(seq) = entry.damaged() else { return Ok(()) };
+        let mark = vault.read_mark(item, entry.id, seq, MarkKind::Damaged).await?;
+        self.warnings.push(format!(
+            "point {} was found damaged by a verification ({}); what its {} damaged objects held is stored again",
+            entry.id,
+            mark.why,
+            mark.objects.len()
+        ));
+        self.corrupt.extend(mark.objects);
+        Ok(())
+    }
+
     async fn find_neighbours(&mut self, vault: &Vault, item: &ItemName, packs: &mut Vec<PackUse>) -> Result<()> {
         let folders = vault.store().list_folder(Name::POINTS).await?.folders;
         let others = folders.iter().filter_map(|folder| folder.parse().ok()).filter(|other| other != item).collect();
         for other in nearest(item, others) {
-            let Some(point) = vault.point_ids(&other).await?.pop() else { continue };
+            // A damaged one is no loss.
+            let newest = self.candidates(vault, &other).await?.pop().filter(|entry| entry.damaged().is_none());
+            let Some(PointEntry { id: point, .. }) = newest else { continue };
             // A neighbour is a chance to save space; one that cannot be read is no reason to fail.
             let read = async { vault.packs_of(&vault.point(&other, point).await?).await };
             if let Ok(used) = read.await {

@@ -30,7 +30,8 @@ async fn release(engine: &Engine, platforms: &Platforms, job: &Job) -> Result<()
             platforms.get(&detail.platform)?.release(job.id, &[], Some(&detail.snapshot)).await
         }
         Ok(None) | Err(_) => {
-            let item = engine.vault().item(job.request.what.item()).await?;
+            let Some(name) = job.request.what.item() else { return Ok(()) };
+            let item = engine.vault().item(name).await?;
             platforms.get(&item.platform)?.release(job.id, &item.disks, None).await
         }
     }
@@ -96,6 +97,7 @@ fn outcome(point: &Point) -> Outcome {
         changed_bytes: point.changed_bytes,
         stored_bytes: point.stored_bytes,
         requests: point.requests,
+        ..Outcome::default()
     }
 }
 

@@ -30,13 +30,19 @@ impl Take {
         if let Some(made) = self.engine.plan_if_made(job.id).await? {
             return Ok(made);
         }
-        let Operation::Backup { item, wanted, keep_until } = &job.request.what else {
+        let Operation::Backup { item, wanted, keep_until, slot } = &job.request.what else {
             return Err(Error::internal(format!("job {} is no backup", job.id)));
         };
         let engine = self.engine.metered();
         let record = engine.vault().item(item).await?;
         let request = SnapshotRequest { job: job.id, item: item.clone(), disks: record.disks, wanted: *wanted };
         let snapshot = self.platforms.get(&record.platform)?.snapshot(&request).await?;
+        if let Some(slot) = slot.as_ref().filter(|slot| !slot.fallback && snapshot.obtained < *wanted) {
+            return Err(Error::invalid(format!(
+                "the snapshot is {} consistent only, and policy {} wants {wanted} or none",
+                snapshot.obtained, slot.policy
+            )));
+        }
         let total: u64 = snapshot.disks.iter().map(|disk| disk.size_bytes.next_multiple_of(PAGE_BYTES)).sum();
         if total > DISK_BYTES_MAX {
             return Err(Error::invalid(format!(
@@ -55,6 +61,7 @@ impl Take {
                 point: PointId::new(engine.vault().ulid()),
                 wanted: *wanted,
                 keep_until: *keep_until,
+                slot: slot.clone(),
                 parent: basis.parent.map(|(point, _)| point.id),
                 neighbours: basis.neighbours,
                 avoid: basis.avoid,

@@ -8,7 +8,7 @@ use stillpoint_image::{ImagePlatform, ImageTarget};
 use stillpoint_jobs::{Carrier, Engine, Job, Operation, Request, Wiring};
 use stillpoint_model::{Error, JobId, JobState, Result};
 use stillpoint_ports::{Clock, Cpu, Platforms, Progress, Random, Target};
-use stillpoint_runtime::{Begun, Ended, Host, JobLock, adopt_unfinished, host_name, segments_in_flight};
+use stillpoint_runtime::{Begun, Ended, Host, JobLock, adopt_unfinished, begin_job, host_name, segments_in_flight};
 use stillpoint_store::{Access, Store};
 use stillpoint_system::{CpuPool, SystemClock, SystemRandom};
 use stillpoint_vault::Vault;
@@ -93,6 +93,9 @@ impl Session {
             .and(stillpoint_transfer::functions(&wiring))
             .and(stillpoint_commit::functions(&wiring))
             .and(stillpoint_restore::functions(&wiring))
+            .and(stillpoint_prune::functions(&wiring))
+            .and(stillpoint_collect::functions(&wiring))
+            .and(stillpoint_verify::functions(&wiring))
     }
 
     /// Segments to work on at once.
@@ -120,7 +123,7 @@ impl Session {
                 "taking on job {} ({} of {}) from where it stopped",
                 job.id,
                 job.request.what.as_str(),
-                job.request.what.item()
+                job.request.what.subject()
             );
             if !self.global.json {
                 output::line(&note);
@@ -146,6 +149,16 @@ impl Session {
             Some(_) => Request { what, host: site.to_owned(), carrier: Carrier::Broker },
             None => Request { what, host: host_name(), carrier: Carrier::Process },
         }
+    }
+
+    /// Runs a task of the vault and returns its ended job.
+    pub async fn task(&self, what: Operation) -> Result<Job> {
+        let mut interrupt = Interrupt::listen()?;
+        self.take_on_unfinished(&mut interrupt).await?;
+        let site = remote::site(&self.global)?;
+        let begun = begin_job(&self.engine, self.request(what, site.as_str())).await?;
+        let mut jobs = self.complete(vec![begun], &mut interrupt).await?;
+        jobs.pop().ok_or_else(|| Error::internal("a job has no result"))
     }
 
     /// Sees jobs to their end; Ctrl-C cancels them. Returns what the ledgers say then.

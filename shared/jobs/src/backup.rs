@@ -5,6 +5,8 @@ use serde::{Deserialize, Serialize};
 use stillpoint_model::{Consistency, ItemName, PointId};
 use stillpoint_ports::Snapshot;
 
+use crate::BackupSlot;
+
 /// A committed point whose chunks may be shared.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -29,6 +31,9 @@ pub struct BackupPlan {
     pub wanted: Consistency,
     /// When retention may take the point.
     pub keep_until: Option<Timestamp>,
+    /// The slot it is for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slot: Option<BackupSlot>,
     /// The point that pages are compared with.
     pub parent: Option<PointId>,
     /// Points of other machines that may hold similar pages.

@@ -2,62 +2,16 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use stillpoint_model::{
-    AttemptId, Consistency, DiskName, Error, ErrorKind, ItemName, JobId, JobState, PointId, Requests, Result,
-};
-use stillpoint_ports::TargetDisk;
+use stillpoint_model::{AttemptId, DiskName, Error, ErrorKind, JobId, JobState, PointId, Requests, Result};
 use stillpoint_vault::{Kind, Name, SEQ_MAX};
 
-use crate::Engine;
+use crate::{Engine, Operation};
 
 const LEDGER: Kind = Kind::small("job");
 /// Times a record is tried under the next number when others write to the same ledger.
 const APPEND_TRIES: u32 = 20;
 /// Events whose failures are counted apart; more than these failing at once is one trouble.
 const FAILING_EVENTS_MAX: usize = 64;
-
-/// What a job is to do.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "operation", rename_all = "kebab-case", deny_unknown_fields)]
-pub enum Operation {
-    /// Make a recovery point.
-    Backup {
-        /// The machine.
-        item: ItemName,
-        /// The consistency asked for.
-        wanted: Consistency,
-        /// When retention may take the point.
-        keep_until: Option<Timestamp>,
-    },
-    /// Write a recovery point's disks.
-    Restore {
-        /// The machine.
-        item: ItemName,
-        /// The point.
-        point: PointId,
-        /// Which disks, and where to.
-        disks: Vec<TargetDisk>,
-    },
-}
-
-impl Operation {
-    /// The machine.
-    #[must_use]
-    pub const fn item(&self) -> &ItemName {
-        match self {
-            Self::Backup { item, .. } | Self::Restore { item, .. } => item,
-        }
-    }
-
-    /// The operation's name on screen.
-    #[must_use]
-    pub const fn as_str(&self) -> &'static str {
-        match self {
-            Self::Backup { .. } => "backup",
-            Self::Restore { .. } => "restore",
-        }
-    }
-}
 
 /// What brings a job's events to its functions, and so who takes the job on when they are lost.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -123,6 +77,9 @@ pub struct Outcome {
     pub stored_bytes: u64,
     /// Requests made to the vault.
     pub requests: Requests,
+    /// What a task of the vault did, by name; units stand in the names.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub counts: BTreeMap<String, u64>,
 }
 
 /// One record of a job's ledger.

@@ -9,21 +9,25 @@
 
 mod backup;
 mod decision;
+mod ending;
 mod engine;
 mod in_hand;
 mod ledger;
 mod listing;
 mod marker;
+mod operation;
 mod plan;
 mod redrive;
 mod wiring;
 
 pub use backup::{BackupPlan, Neighbour, PackDelta, PageChange, PagePlace, Samples, Transferred};
 pub use decision::Decision;
+pub use ending::Ending;
 pub use engine::Engine;
 pub use in_hand::{Held, InHand};
-pub use ledger::{Carrier, DiskOutcome, Job, LedgerRecord, Operation, Outcome, Request};
+pub use ledger::{Carrier, DiskOutcome, Job, LedgerRecord, Outcome, Request};
 pub use listing::JobListing;
 pub use marker::{FanIn, Marker};
+pub use operation::{BackupSlot, Operation, Rotation};
 pub use plan::{Loaded, Plan, Segment, cut};
 pub use wiring::Wiring;

@@ -1,8 +1,8 @@
 use stillpoint_events::{
-    BackupRequested, JobEnded, Outgoing, RestoreRequested, RestoreSegmentPlanned, RestoreSegmentsWritten, SegmentPlanned,
-    SegmentsTransferred,
+    BackupRequested, CollectRequested, JobEnded, Outgoing, PruneRequested, RestoreRequested, RestoreSegmentPlanned,
+    RestoreSegmentsWritten, SegmentPlanned, SegmentsTransferred, VerifyRequested, VerifySegmentPlanned, VerifySegmentsRead,
 };
-use stillpoint_model::{JobId, JobState, Result};
+use stillpoint_model::{JobState, Result};
 
 use crate::{Decision, Engine, Job, Operation};
 
@@ -17,14 +17,18 @@ impl Engine {
         }
         match self.decision(job.id).await? {
             Some(Decision::Stop { .. }) => return Ok(vec![Outgoing::new(&JobEnded { job: job.id })]),
-            Some(Decision::Seal { .. }) => return Ok(segment_events(job.id, &job.request.what, &[])),
+            Some(Decision::Seal { .. }) => return Ok(vec![job.segments_done()]),
             None => {}
         }
         match (job.state(), job.newest.segments) {
             (JobState::Requested, _) | (_, None) => Ok(vec![job.requested()]),
             (_, Some(segments)) => {
                 let outstanding = self.outstanding(job.id, segments).await?;
-                Ok(segment_events(job.id, &job.request.what, &outstanding))
+                Ok(if outstanding.is_empty() {
+                    vec![job.segments_done()]
+                } else {
+                    outstanding.into_iter().map(|segment| job.segment_planned(segment)).collect()
+                })
             }
         }
     }
@@ -37,19 +41,33 @@ impl Job {
         match &self.request.what {
             Operation::Backup { item, .. } => Outgoing::new(&BackupRequested { item: item.clone(), job: self.id }),
             Operation::Restore { .. } => Outgoing::new(&RestoreRequested { job: self.id }),
+            Operation::Prune => Outgoing::new(&PruneRequested { job: self.id }),
+            Operation::Collect => Outgoing::new(&CollectRequested { job: self.id }),
+            Operation::Verify { .. } => Outgoing::new(&VerifyRequested { job: self.id }),
         }
     }
-}
 
-/// One event per outstanding segment, or the one that follows them all.
-fn segment_events(job: JobId, operation: &Operation, outstanding: &[u32]) -> Vec<Outgoing> {
-    let planned = |segment: u32| match operation {
-        Operation::Backup { .. } => Outgoing::new(&SegmentPlanned { job, segment }),
-        Operation::Restore { .. } => Outgoing::new(&RestoreSegmentPlanned { job, segment }),
-    };
-    match (outstanding.is_empty(), operation) {
-        (false, _) => outstanding.iter().copied().map(planned).collect(),
-        (true, Operation::Backup { .. }) => vec![Outgoing::new(&SegmentsTransferred { job })],
-        (true, Operation::Restore { .. }) => vec![Outgoing::new(&RestoreSegmentsWritten { job })],
+    /// The event that has one of its segments done. A task that has no segments begins again.
+    #[must_use]
+    pub fn segment_planned(&self, segment: u32) -> Outgoing {
+        let job = self.id;
+        match &self.request.what {
+            Operation::Backup { .. } => Outgoing::new(&SegmentPlanned { job, segment }),
+            Operation::Restore { .. } => Outgoing::new(&RestoreSegmentPlanned { job, segment }),
+            Operation::Verify { .. } => Outgoing::new(&VerifySegmentPlanned { job, segment }),
+            Operation::Prune | Operation::Collect => self.requested(),
+        }
+    }
+
+    /// The event that follows all segments.
+    #[must_use]
+    pub fn segments_done(&self) -> Outgoing {
+        let job = self.id;
+        match &self.request.what {
+            Operation::Backup { .. } => Outgoing::new(&SegmentsTransferred { job }),
+            Operation::Restore { .. } => Outgoing::new(&RestoreSegmentsWritten { job }),
+            Operation::Verify { .. } => Outgoing::new(&VerifySegmentsRead { job }),
+            Operation::Prune | Operation::Collect => self.requested(),
+        }
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use stillpoint_events::Outgoing;
 use stillpoint_jobs::{Carrier, Engine, Job, Operation, Request};
-use stillpoint_model::{Error, ErrorKind, ItemName, JobId, JobState, Result};
+use stillpoint_model::{Error, ErrorKind, JobId, JobState, Result, Subject};
 
 use crate::JobLock;
 
@@ -78,7 +78,11 @@ pub struct Begun {
     pub events: Vec<Outgoing>,
 }
 
-async fn begin(engine: &Engine, request: Request) -> Result<Begun> {
+/// Begins a job that any number of others may run beside.
+///
+/// # Errors
+/// As the store.
+pub async fn begin_job(engine: &Engine, request: Request) -> Result<Begun> {
     let id = JobId::new(engine.vault().ulid());
     let lock = match request.carrier {
         Carrier::Process => Some(JobLock::try_acquire(id)?.ok_or_else(|| Error::internal("a new job's lock is taken"))?),
@@ -94,10 +98,10 @@ async fn begin(engine: &Engine, request: Request) -> Result<Begun> {
 /// # Errors
 /// `conflict` when another backup of the machine is unfinished; as the store.
 pub async fn begin_backup(engine: &Engine, request: Request) -> Result<Begun> {
-    if let Some(other) = rivals(engine, request.what.item(), None).await?.first() {
+    if let Some(other) = rivals(engine, &request.what.subject(), None).await?.first() {
         return Err(under_way(other));
     }
-    let begun = begin(engine, request).await?;
+    let begun = begin_job(engine, request).await?;
     let job = &begun.job;
     if let Err(error) = outlast_rivals(engine, job).await {
         engine.stop(job.id, JobState::Failed, &error.one_line()).await?;
@@ -107,16 +111,8 @@ pub async fn begin_backup(engine: &Engine, request: Request) -> Result<Begun> {
     Ok(begun)
 }
 
-/// Begins a restore.
-///
-/// # Errors
-/// As the store.
-pub async fn begin_restore(engine: &Engine, request: Request) -> Result<Begun> {
-    begin(engine, request).await
-}
-
 /// Unfinished backups of a machine, other than `own`.
-async fn rivals(engine: &Engine, item: &ItemName, own: Option<JobId>) -> Result<Vec<Job>> {
+async fn rivals(engine: &Engine, machine: &Subject, own: Option<JobId>) -> Result<Vec<Job>> {
     let mut rivals = Vec::new();
     for id in engine.unfinished().await? {
         if own == Some(id) {
@@ -129,7 +125,7 @@ async fn rivals(engine: &Engine, item: &ItemName, own: Option<JobId>) -> Result<
             Err(error) => return Err(error),
         };
         let backup = matches!(other.request.what, Operation::Backup { .. });
-        if backup && other.request.what.item() == item && !other.state().is_end() {
+        if backup && other.request.what.subject() == *machine && !other.state().is_end() {
             rivals.push(other);
         }
     }
@@ -141,7 +137,7 @@ async fn rivals(engine: &Engine, item: &ItemName, own: Option<JobId>) -> Result<
 /// whether the other saw it, so it waits until that has given way, or has gone on and has to be left alone.
 async fn outlast_rivals(engine: &Engine, job: &Job) -> Result<()> {
     for _ in 0..RIVAL_LOOKS {
-        let rivals = rivals(engine, job.request.what.item(), Some(job.id)).await?;
+        let rivals = rivals(engine, &job.request.what.subject(), Some(job.id)).await?;
         let stands = |rival: &&Job| rival.id < job.id || rival.state() != JobState::Requested;
         match (rivals.iter().find(stands), rivals.is_empty()) {
             (Some(rival), _) => return Err(under_way(rival)),
@@ -149,11 +145,11 @@ async fn outlast_rivals(engine: &Engine, job: &Job) -> Result<()> {
             (None, false) => engine.vault().clock().sleep(RIVAL_LOOK).await,
         }
     }
-    Err(Error::conflict(format!("another backup of {} is about to begin; try again", job.request.what.item())))
+    Err(Error::conflict(format!("another backup of {} is about to begin; try again", job.request.what.subject())))
 }
 
 fn under_way(other: &Job) -> Error {
-    let (item, host, id) = (other.request.what.item(), &other.request.host, other.id);
+    let (item, host, id) = (other.request.what.subject(), &other.request.host, other.id);
     Error::conflict(format!(
         "a backup of {item} is under way on {host} (job {id}); wait for it with `stillpoint jobs watch {id}` or stop it with `stillpoint jobs cancel {id}`"
     ))

@@ -11,7 +11,7 @@ mod lock;
 mod policy;
 mod resources;
 
-pub use adopt::{Adopted, Begun, adopt_unfinished, begin_backup, begin_restore};
+pub use adopt::{Adopted, Begun, adopt_unfinished, begin_backup, begin_job};
 pub use dispatch::{Dispatcher, Message, Settled};
 pub use host::{Ended, Host};
 pub use lock::JobLock;

@@ -7,7 +7,7 @@ use stillpoint_handler::Functions;
 use stillpoint_jobs::{Carrier, Engine, Job, Operation, Request, Wiring};
 use stillpoint_model::{Consistency, DiskName, Error, ItemName, JobId, PointId, Result};
 use stillpoint_ports::{Clock, DiskSource, Platforms, TargetDisk};
-use stillpoint_runtime::{Host, JobLock, adopt_unfinished, begin_backup, begin_restore};
+use stillpoint_runtime::{Host, JobLock, adopt_unfinished, begin_backup, begin_job};
 use stillpoint_store::Store;
 use stillpoint_vault::{Draft, Item, Point, Vault};
 
@@ -122,6 +122,9 @@ impl World {
             .and(stillpoint_transfer::functions(&wiring))
             .and(stillpoint_commit::functions(&wiring))
             .and(stillpoint_restore::functions(&wiring))
+            .and(stillpoint_prune::functions(&wiring))
+            .and(stillpoint_collect::functions(&wiring))
+            .and(stillpoint_verify::functions(&wiring))
     }
 
     /// Protects a machine with these disks, or changes which disks it has. Its disk `d` lies at `machine/d` on the platform.
@@ -130,13 +133,7 @@ impl World {
     /// As the vault.
     pub async fn protect(&self, item: &ItemName, disks: &[DiskName]) -> Result<()> {
         let source = |name: &DiskName| DiskSource { name: name.clone(), location: format!("{item}/{name}") };
-        let item = Item {
-            name: item.clone(),
-            platform: ITEM_PLATFORM.to_owned(),
-            site: "here".to_owned(),
-            disks: disks.iter().map(source).collect(),
-            written: self.clock.now(),
-        };
+        let item = Item::new(item.clone(), ITEM_PLATFORM, "here", disks.iter().map(source).collect(), self.clock.now());
         self.vault().write_item(&item, true).await
     }
 
@@ -170,7 +167,7 @@ impl World {
     }
 
     fn backup_of(item: &ItemName) -> Operation {
-        Operation::Backup { item: item.clone(), wanted: Consistency::Crash, keep_until: None }
+        Operation::Backup { item: item.clone(), wanted: Consistency::Crash, keep_until: None, slot: None }
     }
 
     /// Backs a machine up and returns the ended job.
@@ -179,6 +176,15 @@ impl World {
     /// As [`begin_backup`] and [`World::run`].
     pub async fn backup(&self, item: &ItemName) -> Result<Job> {
         let begun = begin_backup(&self.engine, Self::request(Self::backup_of(item))).await?;
+        self.only(self.run(&[begun.job.id], begun.events, begun.lock.into_iter().collect()).await?)
+    }
+
+    /// Runs a task of the vault and returns its ended job.
+    ///
+    /// # Errors
+    /// As [`begin_job`] and [`World::run`].
+    pub async fn task(&self, what: Operation) -> Result<Job> {
+        let begun = begin_job(&self.engine, Self::request(what)).await?;
         self.only(self.run(&[begun.job.id], begun.events, begun.lock.into_iter().collect()).await?)
     }
 
@@ -216,22 +222,22 @@ impl World {
     /// Restores a point under `folder` and returns the ended job.
     ///
     /// # Errors
-    /// As [`begin_restore`] and [`World::run`].
+    /// As [`begin_job`] and [`World::run`].
     pub async fn restore(&self, item: &ItemName, id: PointId, folder: &str) -> Result<Job> {
         let disks = Self::places(&self.vault().point(item, id).await?, folder);
         let what = Operation::Restore { item: item.clone(), point: id, disks };
-        let begun = begin_restore(&self.engine, Self::request(what)).await?;
+        let begun = begin_job(&self.engine, Self::request(what)).await?;
         self.only(self.run(&[begun.job.id], begun.events, begun.lock.into_iter().collect()).await?)
     }
 
     /// Restores a point through a courier, under `folder`, and returns the ended job.
     ///
     /// # Errors
-    /// As [`begin_restore`] and [`Courier::deliver`].
+    /// As [`begin_job`] and [`Courier::deliver`].
     pub async fn restore_by(&self, item: &ItemName, id: PointId, folder: &str, seed: u64, manners: Manners) -> Result<Job> {
         let disks = Self::places(&self.vault().point(item, id).await?, folder);
         let what = Operation::Restore { item: item.clone(), point: id, disks };
-        let begun = begin_restore(&self.engine, Self::request(what)).await?;
+        let begun = begin_job(&self.engine, Self::request(what)).await?;
         self.courier(seed, manners).deliver(begun.job.id, begun.events).await?;
         self.engine.job(begun.job.id).await
     }

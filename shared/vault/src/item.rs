@@ -1,9 +1,44 @@
+use std::collections::BTreeMap;
+
+use futures_util::{StreamExt, stream};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use stillpoint_model::{Error, ErrorKind, ItemName, Result, geometry::DISKS_MAX};
+use stillpoint_model::{Error, ErrorKind, ItemName, PolicyName, Result, geometry::DISKS_MAX, policy::check_tag};
 use stillpoint_ports::DiskSource;
 
 use crate::{Name, SEQ_MAX, Vault, record::ITEM};
+
+/// Most tags of a machine.
+const TAGS_MAX: usize = 100;
+/// Records read at once.
+const IN_FLIGHT: usize = 16;
+
+/// Whether a machine is protected.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Protection {
+    /// It is.
+    #[default]
+    Active,
+    /// It was stopped: no scheduled jobs; its points are all retained.
+    Retained {
+        /// When.
+        since: Timestamp,
+    },
+    /// It was stopped and its points are deleted; until then this can be taken back.
+    Deleted {
+        /// When.
+        since: Timestamp,
+        /// When its points may be freed, those that are held or locked aside.
+        until: Timestamp,
+    },
+}
+
+impl Protection {
+    fn is_active(&self) -> bool {
+        *self == Self::Active
+    }
+}
 
 /// A protected item: the body of `items/<name>/<seq>.json`. The newest record counts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,14 +52,36 @@ pub struct Item {
     pub site: String,
     /// Its disks, in order, names unique.
     pub disks: Vec<DiskSource>,
+    /// What policies choose it by.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tags: BTreeMap<String, String>,
+    /// The policy it was put under by name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<PolicyName>,
+    /// Whether it is protected.
+    #[serde(default, skip_serializing_if = "Protection::is_active")]
+    pub protection: Protection,
     /// When this record was written.
     pub written: Timestamp,
 }
 
 impl Item {
+    /// A protected machine without tags.
+    #[must_use]
+    pub fn new(name: ItemName, platform: &str, site: &str, disks: Vec<DiskSource>, written: Timestamp) -> Self {
+        let (tags, policy, protection) = (BTreeMap::new(), None, Protection::Active);
+        Self { name, platform: platform.to_owned(), site: site.to_owned(), disks, tags, policy, protection, written }
+    }
+
     fn check(&self) -> Result<()> {
         if self.disks.is_empty() || self.disks.len() > DISKS_MAX {
             return Err(Error::invalid(format!("machine {} needs 1 to {DISKS_MAX} disks, not {}", self.name, self.disks.len())));
+        }
+        if self.tags.len() > TAGS_MAX {
+            return Err(Error::invalid(format!("machine {} has more than {TAGS_MAX} tags", self.name)));
+        }
+        for (key, value) in &self.tags {
+            check_tag(key, value).map_err(|reason| Error::invalid(format!("tag '{}': {reason}", key.escape_debug())))?;
         }
         let mut names: Vec<_> = self.disks.iter().map(|disk| &disk.name).collect();
         names.sort_unstable();
@@ -63,9 +120,28 @@ impl Vault {
         let Some(seq) = self.newest_item_seq(name).await? else {
             return Err(Error::missing(format!("there is no machine {name} in this vault; see `stillpoint machine list`")));
         };
+        self.item_version(name, seq).await
+    }
+
+    async fn item_version(&self, name: &ItemName, seq: u32) -> Result<Item> {
         let item: Item = self.read_record(ITEM, &Name::Item(name.clone(), seq)).await?;
         item.check().map_err(|error| Error::new(ErrorKind::Corrupt, error.to_string()))?;
         Ok(item)
+    }
+
+    /// The newest record of every machine, by name; one that cannot be read does not hide the others. One listing, and one read of each
+    /// that this process has not read before.
+    ///
+    /// # Errors
+    /// As the store.
+    pub async fn items(&self) -> Result<Vec<(ItemName, Result<Item>)>> {
+        let seq = |name| if let Name::Item(name, seq) = name { Some((name, seq)) } else { None };
+        let newest: BTreeMap<ItemName, u32> = self.names(Name::ITEMS, seq).await?.into_iter().collect();
+        let read = |(name, seq): (ItemName, u32)| async move {
+            let item = self.item_version(&name, seq).await;
+            (name, item)
+        };
+        Ok(stream::iter(newest.into_iter().map(read)).buffered(IN_FLIGHT).collect().await)
     }
 
     /// Names of all machines, sorted.

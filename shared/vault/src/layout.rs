@@ -2,8 +2,14 @@
 
 use std::{fmt, str::FromStr};
 
-use jiff::{Timestamp, civil::Date, tz::TimeZone};
-use stillpoint_model::{AttemptId, Error, ItemName, JobId, JobState, PointId, Result};
+use jiff::{
+    Timestamp,
+    civil::{Date, DateTime},
+    tz::TimeZone,
+};
+use stillpoint_model::{
+    AlarmKey, AlarmState, AttemptId, Error, ItemName, JobId, JobState, MarkKind, PointId, PolicyName, Result, Subject,
+};
 
 /// Segments whose markers share a folder.
 pub const GROUP_SEGMENTS: u32 = 256;
@@ -19,6 +25,18 @@ pub enum Name {
     KeySlot(u32),
     /// `items/<item>/<seq>.json`
     Item(ItemName, u32),
+    /// `policies/<policy>/<seq>.json`
+    Policy(PolicyName, u32),
+    /// `settings/<seq>.json`
+    Settings(u32),
+    /// `slots/<due>/<machine or @task>.json`: a slot of a schedule that has its job, or was missed; exactly one can be created.
+    Slot(Timestamp, Subject),
+    /// `ticks/<seq>.json`: what the timer found and decided. Ten digits: one a minute must do for centuries.
+    Tick(u32),
+    /// `alarms/<kind>/<machine or @task>/<seq>-<state>.json`
+    Alarm(AlarmKey, u32, AlarmState),
+    /// `collect/<seq>.json`: what one run of `collect` condemned, and the fate of what was condemned before.
+    Collect(u32),
     /// `jobs/<date>/<job>/<seq>-<state>.json`
     Ledger(JobId, u32, JobState),
     /// `jobs/<date>/<job>/plan`
@@ -46,6 +64,15 @@ pub enum Name {
     Manifest(ItemName, PointId, AttemptId),
     /// `points/<item>/<point>/point.json`
     Point(ItemName, PointId),
+    /// `points/<item>/<point>/marks/<seq>-<mark>.json`
+    Mark(ItemName, PointId, u32, MarkKind),
+}
+
+/// How instants are written in names: to the second, in UTC.
+const INSTANT: &str = "%Y%m%dT%H%M%SZ";
+
+fn instant(text: &str) -> Option<Timestamp> {
+    DateTime::strptime(INSTANT, text).ok()?.to_zoned(TimeZone::UTC).ok().map(|zoned| zoned.timestamp())
 }
 
 /// The UTC day on which a job was made; its ledger lies in that day's folder.
@@ -59,6 +86,18 @@ impl Name {
     pub const KEYS: &'static str = "keys";
     /// Folder of all machines' records.
     pub const ITEMS: &'static str = "items";
+    /// Folder of all policies.
+    pub const POLICIES: &'static str = "policies";
+    /// Folder of the vault's settings.
+    pub const SETTINGS: &'static str = "settings";
+    /// Folder of all settled slots; its folders are the instants at which they were due, and sort by them.
+    pub const SLOTS: &'static str = "slots";
+    /// Folder of the timer's log.
+    pub const TICKS: &'static str = "ticks";
+    /// Folder of all alarms.
+    pub const ALARMS: &'static str = "alarms";
+    /// Folder of what `collect` condemned.
+    pub const COLLECT: &'static str = "collect";
     /// Folder of all job ledgers; its folders are UTC days.
     pub const JOBS: &'static str = "jobs";
     /// Folder of all packs.
@@ -70,6 +109,30 @@ impl Name {
     #[must_use]
     pub fn item_folder(item: &ItemName) -> String {
         format!("items/{item}")
+    }
+
+    /// Folder of one policy's records.
+    #[must_use]
+    pub fn policy_folder(policy: &PolicyName) -> String {
+        format!("policies/{policy}")
+    }
+
+    /// Folder of the slots due at an instant.
+    #[must_use]
+    pub fn slots_folder(due: Timestamp) -> String {
+        format!("slots/{}", due.strftime(INSTANT))
+    }
+
+    /// Folder of one alarm's records.
+    #[must_use]
+    pub fn alarm_folder(alarm: &AlarmKey) -> String {
+        format!("alarms/{alarm}")
+    }
+
+    /// Folder of one point.
+    #[must_use]
+    pub fn point_folder(item: &ItemName, point: PointId) -> String {
+        format!("points/{item}/{point}")
     }
 
     /// Folder of one day's jobs.
@@ -121,6 +184,12 @@ impl fmt::Display for Name {
             Self::Vault => f.write_str("vault.json"),
             Self::KeySlot(seq) => write!(f, "keys/{seq:06}.json"),
             Self::Item(item, seq) => write!(f, "items/{item}/{seq:06}.json"),
+            Self::Policy(policy, seq) => write!(f, "policies/{policy}/{seq:06}.json"),
+            Self::Settings(seq) => write!(f, "settings/{seq:06}.json"),
+            Self::Slot(due, subject) => write!(f, "{}/{subject}.json", Self::slots_folder(*due)),
+            Self::Tick(seq) => write!(f, "ticks/{seq:010}.json"),
+            Self::Alarm(alarm, seq, state) => write!(f, "{}/{seq:06}-{state}.json", Self::alarm_folder(alarm)),
+            Self::Collect(seq) => write!(f, "collect/{seq:06}.json"),
             Self::Ledger(job, seq, state) => write!(f, "{}/{seq:06}-{state}.json", Self::job_folder(*job)),
             Self::Plan(job) => write!(f, "{}/plan", Self::job_folder(*job)),
             Self::Decision(job) => write!(f, "{}/decision", Self::job_folder(*job)),
@@ -131,6 +200,9 @@ impl fmt::Display for Name {
             }
             Self::Manifest(item, point, attempt) => write!(f, "points/{item}/{point}/manifest-{attempt}"),
             Self::Point(item, point) => write!(f, "points/{item}/{point}/point.json"),
+            Self::Mark(item, point, seq, mark) => {
+                write!(f, "{}/marks/{seq:06}-{mark}.json", Self::point_folder(item, *point))
+            }
         }
     }
 }
@@ -142,15 +214,29 @@ fn number(text: &str) -> Option<u32> {
 fn parse(text: &str) -> Option<Name> {
     let parts: Vec<&str> = text.split('/').collect();
     let json = |part: &str| number(part.strip_suffix(".json")?);
+    // `<seq>-<word>.json`
+    let worded = |part: &'_ str| -> Option<(u32, String)> {
+        let (seq, word) = part.strip_suffix(".json")?.split_once('-')?;
+        Some((number(seq)?, word.to_owned()))
+    };
     Some(match parts[..] {
         ["vault.json"] => Name::Vault,
         ["keys", seq] => Name::KeySlot(json(seq)?),
         ["items", item, seq] => Name::Item(item.parse().ok()?, json(seq)?),
+        ["policies", policy, seq] => Name::Policy(policy.parse().ok()?, json(seq)?),
+        ["settings", seq] => Name::Settings(json(seq)?),
+        ["slots", due, subject] => Name::Slot(instant(due)?, subject.strip_suffix(".json")?.parse().ok()?),
+        ["ticks", seq] => Name::Tick(json(seq)?),
+        ["alarms", kind, subject, record] => {
+            let (seq, state) = worded(record)?;
+            Name::Alarm(AlarmKey { kind: kind.parse().ok()?, subject: subject.parse().ok()? }, seq, state.parse().ok()?)
+        }
+        ["collect", seq] => Name::Collect(json(seq)?),
         ["jobs", _, job, "plan"] => Name::Plan(job.parse().ok()?),
         ["jobs", _, job, "decision"] => Name::Decision(job.parse().ok()?),
         ["jobs", _, job, record] => {
-            let (seq, state) = record.strip_suffix(".json")?.split_once('-')?;
-            Name::Ledger(job.parse().ok()?, number(seq)?, state.parse().ok()?)
+            let (seq, state) = worded(record)?;
+            Name::Ledger(job.parse().ok()?, seq, state.parse().ok()?)
         }
         ["jobs", _, job, "groups", group] => Name::GroupMarker(job.parse().ok()?, number(group)?),
         ["jobs", _, job, "done", _, segment] => Name::Marker(job.parse().ok()?, number(segment)?),
@@ -166,6 +252,10 @@ fn parse(text: &str) -> Option<Name> {
             }
         }
         ["points", item, point, "point.json"] => Name::Point(item.parse().ok()?, point.parse().ok()?),
+        ["points", item, point, "marks", record] => {
+            let (seq, mark) = worded(record)?;
+            Name::Mark(item.parse().ok()?, point.parse().ok()?, seq, mark.parse().ok()?)
+        }
         ["points", item, point, manifest] => {
             Name::Manifest(item.parse().ok()?, point.parse().ok()?, manifest.strip_prefix("manifest-")?.parse().ok()?)
         }
@@ -184,6 +274,7 @@ impl FromStr for Name {
 
 #[cfg(test)]
 mod tests {
+    use stillpoint_model::Task;
     use ulid::Ulid;
 
     use super::*;
@@ -198,6 +289,20 @@ mod tests {
             (Name::Vault, "vault.json".to_owned()),
             (Name::KeySlot(1), "keys/000001.json".to_owned()),
             (Name::Item(item.clone(), 12), "items/web-01/000012.json".to_owned()),
+            (Name::Policy("daily".parse().unwrap(), 1), "policies/daily/000001.json".to_owned()),
+            (Name::Settings(2), "settings/000002.json".to_owned()),
+            (
+                Name::Slot("2026-03-23T02:30:00Z".parse().unwrap(), Subject::Item(item.clone())),
+                "slots/20260323T023000Z/web-01.json".to_owned(),
+            ),
+            (Name::Slot(Timestamp::UNIX_EPOCH, Subject::Task(Task::Prune)), "slots/19700101T000000Z/@prune.json".to_owned()),
+            (Name::Tick(7), "ticks/0000000007.json".to_owned()),
+            (
+                Name::Alarm("slot-missed/web-01".parse().unwrap(), 1, AlarmState::Raised),
+                "alarms/slot-missed/web-01/000001-raised.json".to_owned(),
+            ),
+            (Name::Collect(3), "collect/000003.json".to_owned()),
+            (Name::Mark(item.clone(), point, 1, MarkKind::Deleted), format!("points/web-01/{point}/marks/000001-deleted.json")),
             (
                 Name::Ledger(job, 3, JobState::CompletedWithWarnings),
                 format!("jobs/2026-03-23/{job}/000003-completed-with-warnings.json"),

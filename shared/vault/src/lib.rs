@@ -9,22 +9,33 @@
 //! A writer that dies leaves whole objects that nothing refers to. They cost space until `collect` finds them, and nothing
 //! else.
 
+mod alarms;
 mod audit;
 mod chunks;
+mod collection;
 mod item;
 mod kept;
 mod layout;
+mod marks;
 mod open;
 mod pages;
 mod point;
+mod policies;
 mod record;
+mod sequence;
 mod service;
+mod settings;
 
+pub use alarms::{Alarm, Alarms, Occurrence, Standing};
 pub use audit::{Finding, Report};
 pub use chunks::{ChunkRead, FramePool};
-pub use item::Item;
+pub use collection::{Collection, Condemned};
+pub use item::{Item, Protection};
 pub use layout::{GROUP_SEGMENTS, Name, SEQ_MAX};
+pub use marks::{Mark, PointEntries, PointEntry};
 pub use open::{Draft, Identity, SlotSummary, Vault};
 pub use point::{ManifestObject, Point, PointDisk, PointListing};
+pub use policies::PolicyRecord;
 pub use record::{Kind, MARKER, PLAN};
 pub use service::Opener;
+pub use settings::Settings;

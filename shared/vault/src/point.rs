@@ -2,9 +2,9 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use stillpoint_format::{Encoded, Manifest, PackUse, Sections};
-use stillpoint_model::{DiskName, Error, ItemName, JobId, Obtained, PointId, Requests, Result};
+use stillpoint_model::{DiskName, Error, ItemName, JobId, Obtained, PointId, PolicyName, Requests, Result};
 
-use crate::{Name, Vault, record::POINT};
+use crate::{Name, PointEntry, Vault, record::POINT};
 
 /// Points read at once when listing.
 const POINTS_IN_FLIGHT: usize = 16;
@@ -51,6 +51,9 @@ pub struct Point {
     pub warnings: Vec<String>,
     /// When retention may take it, for an on-demand point.
     pub keep_until: Option<Timestamp>,
+    /// The policy whose slot it was made for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<PolicyName>,
     /// The disks, in order.
     pub disks: Vec<PointDisk>,
     /// Bytes read from the snapshot.
@@ -78,6 +81,8 @@ impl Point {
 pub struct PointListing {
     /// The point.
     pub id: PointId,
+    /// Its marks, and what else lies in its folder.
+    pub entry: PointEntry,
     /// Its record.
     pub point: Result<Point>,
 }
@@ -88,22 +93,23 @@ impl Vault {
     /// # Errors
     /// As the store.
     pub async fn point_ids(&self, item: &ItemName) -> Result<Vec<PointId>> {
-        let entries = self.store().list(&Name::points_folder(item)).await?;
-        let committed = |text: &str| match text.parse() {
-            Ok(Name::Point(_, point)) => Some(point),
-            _ => None,
-        };
-        Ok(entries.iter().filter_map(|entry| committed(&entry.name)).collect())
+        let entries = self.point_entries(item).await?;
+        Ok(entries.into_iter().filter(PointEntry::is_point).map(|entry| entry.id).collect())
     }
 
-    /// A machine's committed points, oldest first. One that cannot be read does not hide the others.
+    /// A machine's committed points, deleted ones included, oldest first. One that cannot be read does not hide the others.
     ///
     /// # Errors
     /// As the store.
     pub async fn points(&self, item: &ItemName) -> Result<Vec<PointListing>> {
-        let ids = self.point_ids(item).await?;
-        let read = |id| async move { PointListing { id, point: self.point(item, id).await } };
-        Ok(stream::iter(ids.into_iter().map(read)).buffered(POINTS_IN_FLIGHT).collect().await)
+        Ok(self.read_points(item, self.point_entries(item).await?).await)
+    }
+
+    /// The points among `entries` of a machine, as [`Vault::points`].
+    pub async fn read_points(&self, item: &ItemName, entries: Vec<PointEntry>) -> Vec<PointListing> {
+        let read =
+            |entry: PointEntry| async move { PointListing { id: entry.id, point: self.point(item, entry.id).await, entry } };
+        stream::iter(entries.into_iter().filter(PointEntry::is_point).map(read)).buffered(POINTS_IN_FLIGHT).collect().await
     }
 
     /// One point.

@@ -9,7 +9,7 @@ use stillpoint_events::{
 use stillpoint_jobs::{Carrier, Job, Operation, Request};
 use stillpoint_model::{Consistency, Extent, ItemName, JobId, JobState, PointId};
 use stillpoint_ports::Clock;
-use stillpoint_runtime::{Dispatcher, Message, Settled, begin_backup, begin_restore};
+use stillpoint_runtime::{Dispatcher, Message, Settled, begin_backup, begin_job};
 use stillpoint_testkit::{Disk, World};
 
 use crate::bench::{SITE, item};
@@ -127,7 +127,7 @@ async fn assert_unharmed(world: &World, job: &Job, post: &Post<'_>, what: &str) 
 async fn no_forged_message_harms_a_backup() {
     let scene = scene(1).await;
     let begin = |world: World| async move {
-        let what = Operation::Backup { item: item(), wanted: Consistency::Crash, keep_until: None };
+        let what = Operation::Backup { item: item(), wanted: Consistency::Crash, keep_until: None, slot: None };
         let begun = begin_backup(&world.engine, request(what)).await.unwrap();
         (world, begun)
     };
@@ -156,7 +156,7 @@ async fn no_forged_message_harms_a_restore() {
         let point = world.vault().point(&item(), scene.other).await.unwrap();
         let disks = World::places(&point, "restored");
         let what = Operation::Restore { item: item(), point: scene.other, disks };
-        let begun = begin_restore(&world.engine, request(what)).await.unwrap();
+        let begun = begin_job(&world.engine, request(what)).await.unwrap();
         (world, begun)
     };
     let (world, begun) = begin(scene.world.fork().await.unwrap()).await;
@@ -182,7 +182,7 @@ async fn no_forged_message_harms_a_restore() {
 #[tokio::test]
 async fn an_event_of_another_site_or_of_no_job_is_parked() {
     let scene = scene(3).await;
-    let what = Operation::Backup { item: item(), wanted: Consistency::Crash, keep_until: None };
+    let what = Operation::Backup { item: item(), wanted: Consistency::Crash, keep_until: None, slot: None };
     let elsewhere = Request { what, host: "elsewhere".to_owned(), carrier: Carrier::Broker };
     let begun = begin_backup(&scene.world.engine, elsewhere).await.unwrap();
     let mut post = Post::new(&scene.world, begun.events);

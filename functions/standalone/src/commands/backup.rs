@@ -31,7 +31,7 @@ pub async fn run(
         for (job, outcome) in jobs.iter().zip(&outcomes) {
             output::line(&format!(
                 "{}: point {} in {:.1} s; read {}, changed {}, stored {}",
-                job.request.what.item(),
+                job.request.what.subject(),
                 outcome.point.map(|point| point.to_string()).unwrap_or_default(),
                 duration_ms(job) as f64 / 1000.0,
                 output::bytes(outcome.read_bytes),
@@ -61,11 +61,11 @@ async fn detach(session: &Session, names: &[ItemName], wanted: Consistency, keep
     remote.publish(&events).await?;
     if session.global.json {
         let jobs: Vec<Value> =
-            begun.iter().map(|one| json!({ "job": one.job.id, "item": one.job.request.what.item() })).collect();
+            begun.iter().map(|one| json!({ "job": one.job.id, "item": one.job.request.what.subject() })).collect();
         output::json(&json!({ "jobs": jobs }))?;
     } else {
         for one in &begun {
-            output::line(&format!("{}: job {}", one.job.request.what.item(), one.job.id));
+            output::line(&format!("{}: job {}", one.job.request.what.subject(), one.job.id));
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -95,7 +95,7 @@ async fn begin(
         if session.remote.is_none() || remote::is_here(&item.site.parse()?) {
             session.platforms.get(&item.platform)?.inspect(&item.disks).await?;
         }
-        let what = Operation::Backup { item: name.clone(), wanted, keep_until: Some(keep_until) };
+        let what = Operation::Backup { item: name.clone(), wanted, keep_until: Some(keep_until), slot: None };
         requests.push(session.request(what, &item.site));
     }
     session.take_on_unfinished(interrupt).await?;

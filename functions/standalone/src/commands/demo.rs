@@ -142,8 +142,7 @@ pub async fn run(global: Global, given: Option<PathBuf>) -> Result<ExitCode> {
 async fn point_of(session: &Session, disk: &Path, replace: bool) -> Result<Job> {
     let name: ItemName = MACHINE.parse()?;
     let disks = disks::sources(&[("os".parse()?, disk.to_path_buf())])?;
-    let item =
-        Item { name: name.clone(), platform: "image".to_owned(), site: host_name(), disks, written: jiff::Timestamp::now() };
+    let item = Item::new(name.clone(), "image", &host_name(), disks, jiff::Timestamp::now());
     session.platforms.get(&item.platform)?.inspect(&item.disks).await?;
     session.vault.write_item(&item, replace).await?;
     let jobs = backup::backup(session, &[name], Consistency::Crash, jiff::Span::new().days(1)).await?;

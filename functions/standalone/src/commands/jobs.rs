@@ -43,7 +43,7 @@ async fn list(session: &Session) -> Result<ExitCode> {
         let what = &job.request.what;
         let started = started(job).map(|time| time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()).unwrap_or_default();
         let reason = job.newest.reason.clone().unwrap_or_default();
-        vec![job.id.to_string(), what.as_str().to_owned(), what.item().to_string(), job.state().to_string(), started, reason]
+        vec![job.id.to_string(), what.as_str().to_owned(), what.subject().to_string(), job.state().to_string(), started, reason]
     };
     output::table(&["JOB", "OPERATION", "MACHINE", "STATE", "STARTED", "REASON"], jobs.iter().map(row).collect());
     Ok(ExitCode::SUCCESS)
@@ -60,7 +60,7 @@ fn summary(job: &Job) -> Value {
     json!({
         "id": job.id,
         "operation": job.request.what.as_str(),
-        "item": job.request.what.item(),
+        "item": job.request.what.subject(),
         "state": job.state(),
         "host": job.request.host,
         "started": started(job).map(shown),

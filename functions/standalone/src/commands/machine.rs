@@ -9,13 +9,8 @@ use crate::{args::Machine as Command, disks, output, remote, session::Session};
 pub async fn run(session: &Session, command: Command) -> Result<ExitCode> {
     match command {
         Command::Add { name, platform, disk, replace } => {
-            let item = Item {
-                name,
-                platform,
-                site: remote::site(&session.global)?.to_string(),
-                disks: disks::sources(&disk)?,
-                written: jiff::Timestamp::now(),
-            };
+            let site = remote::site(&session.global)?;
+            let item = Item::new(name, &platform, site.as_str(), disks::sources(&disk)?, jiff::Timestamp::now());
             add(session, &item, replace).await?;
         }
         Command::List => list(session).await?,

@@ -60,7 +60,7 @@ pub async fn run(cli: Cli) -> Result<ExitCode> {
 
 /// What a job achieved, or why it did not.
 fn outcome_of(job: &Job) -> Result<&Outcome> {
-    let what = format!("{} of {}", job.request.what.as_str(), job.request.what.item());
+    let what = format!("{} of {}", job.request.what.as_str(), job.request.what.subject());
     match (&job.newest.outcome, job.state()) {
         (Some(outcome), JobState::Completed | JobState::CompletedWithWarnings) => Ok(outcome),
         (_, state) => {

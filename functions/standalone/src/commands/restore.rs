@@ -11,7 +11,7 @@ use stillpoint_model::{
     geometry::{CHUNK_BYTES, page_range},
 };
 use stillpoint_ports::TargetDisk;
-use stillpoint_runtime::begin_restore;
+use stillpoint_runtime::begin_job;
 use stillpoint_vault::Point;
 
 use super::{duration_ms, exit_code, outcome_of};
@@ -75,7 +75,7 @@ pub async fn restore(session: &Session, wanted: Wanted) -> Result<Job> {
         session.target.check(JobId::new(session.vault.ulid()), &disks).await?;
     }
     let what = Operation::Restore { item: wanted.name, point: point.id, disks };
-    let begun = begin_restore(&session.engine, session.request(what, site.as_str())).await?;
+    let begun = begin_job(&session.engine, session.request(what, site.as_str())).await?;
     let ended = session.complete(vec![begun], &mut interrupt).await?.pop();
     ended.ok_or_else(|| Error::internal("a job has no result"))
 }

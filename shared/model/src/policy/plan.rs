@@ -59,11 +59,7 @@ impl<'a> Ledger<'a> {
     fn own_reasons(&mut self, regime: Regime<'_>, now: Timestamp) {
         for (place, point) in self.points.iter().enumerate() {
             let is_live = point.undelete_until.is_none();
-            let ends = [
-                (Rule::OnDemand, point.on_demand.filter(|_| is_live)),
-                (Rule::Locked, point.locked_until),
-                (Rule::Deleted, point.undelete_until),
-            ];
+            let ends = [(Rule::OnDemand, point.on_demand.filter(|_| is_live)), (Rule::Deleted, point.undelete_until)];
             for (rule, until) in ends {
                 if until.is_some() {
                     self.add(place, rule, until);

@@ -19,8 +19,6 @@ pub struct PointFacts {
     pub on_demand: Option<Timestamp>,
     /// An operator holds it.
     pub hold: bool,
-    /// Until when an immutable vault promised to keep it.
-    pub locked_until: Option<Timestamp>,
     /// It is deleted, and can be undeleted until then.
     pub undelete_until: Option<Timestamp>,
 }
@@ -54,8 +52,6 @@ pub enum Rule {
     OnDemand,
     /// Held by an operator.
     Hold,
-    /// The vault is immutable, and promised it.
-    Locked,
     /// The machine's newest good point.
     NewestGood,
     /// The machine has no good point: what it has may be better than nothing.
@@ -84,7 +80,6 @@ impl Rule {
             Self::KeepLast => "keep-last",
             Self::OnDemand => "on-demand",
             Self::Hold => "hold",
-            Self::Locked => "locked",
             Self::NewestGood => "newest-good",
             Self::NoGoodPoint => "no-good-point",
             Self::NoPolicy => "no-policy",

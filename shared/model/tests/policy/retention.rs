@@ -20,7 +20,6 @@ fn point(instant: &str) -> PointFacts {
         good: true,
         on_demand: None,
         hold: false,
-        locked_until: None,
         undelete_until: None,
     }
 }
@@ -195,15 +194,6 @@ fn a_held_point_is_neither_pruned_nor_freed() {
     let found = verdicts(&points, Retention { keep_last: Some(1), ..NONE }, LATE);
     assert_eq!((found[0].act, rules(&found[0]), found[0].keep_until), (Act::Keep, vec![Rule::Hold], None));
     assert_eq!((found[1].act, rules(&found[1])), (Act::StayDeleted, vec![Rule::Hold, Rule::Deleted]));
-}
-
-#[test]
-fn what_an_immutable_vault_promised_is_kept_under_a_shorter_policy() {
-    let locked = PointFacts { locked_until: Some(at("2026-08-01T00:00:00Z")), ..point("2026-06-01T00:00:00Z") };
-    let points = [locked, point("2026-06-02T00:00:00Z")];
-    let daily = Retention { daily: Some(1), ..NONE };
-    assert_eq!(verdicts(&points, daily, "2026-07-31T00:00:00Z")[0].act, Act::Keep);
-    assert_eq!(verdicts(&points, daily, "2026-08-01T00:00:00Z")[0].act, Act::Prune);
 }
 
 #[test]

@@ -24,19 +24,19 @@ fn hours(count: i64) -> SignedDuration {
 
 fn scheduled(number: u128, instant: Timestamp) -> PointFacts {
     let id = PointId::new(Ulid::from_parts(1, number));
-    PointFacts { id, instant, good: true, on_demand: None, hold: false, locked_until: None, undelete_until: None }
+    PointFacts { id, instant, good: true, on_demand: None, hold: false, undelete_until: None }
 }
 
-/// Points of up to 400 days, some damaged, on demand, held, locked or deleted; several may share an instant.
+/// Points of up to 400 days, some damaged, on demand, held or deleted; several may share an instant.
 fn any_points() -> impl Strategy<Value = Vec<PointFacts>> {
     let later = || proptest::option::weighted(0.1, 0..2_000_i64);
-    let point = (0..9_600_i64, prop::bool::weighted(0.85), later(), prop::bool::weighted(0.05), later(), later());
+    let point = (0..9_600_i64, prop::bool::weighted(0.85), later(), prop::bool::weighted(0.05), later());
     prop::collection::vec(point, 0..60).prop_map(|drawn| {
-        let points = drawn.into_iter().enumerate().map(|(number, (hour, good, on_demand, hold, locked, deleted))| {
+        let points = drawn.into_iter().enumerate().map(|(number, (hour, good, on_demand, hold, deleted))| {
             let instant = at(START) + hours(hour);
             let end = |after: Option<i64>| after.map(|after| instant + hours(after));
-            let (on_demand, locked_until, undelete_until) = (end(on_demand), end(locked), end(deleted));
-            PointFacts { good, on_demand, hold, locked_until, undelete_until, ..scheduled(number as u128, instant) }
+            let (on_demand, undelete_until) = (end(on_demand), end(deleted));
+            PointFacts { good, on_demand, hold, undelete_until, ..scheduled(number as u128, instant) }
         });
         points.collect()
     })

@@ -221,15 +221,24 @@ impl Worker {
             Function::Transfer | Function::Restore => {
                 u16::try_from(self.options.in_flight.div_ceil(SHARDS as usize)).unwrap_or(1)
             }
-            Function::Schedule | Function::Snapshot | Function::Commit => self.options.prefetch.unwrap_or(LIGHT_PREFETCH),
+            // Each holds a whole pack in memory, or works through the whole vault.
+            Function::Verify | Function::Prune | Function::Collect => 1,
+            Function::Schedule | Function::Snapshot | Function::Commit | Function::Notify => {
+                self.options.prefetch.unwrap_or(LIGHT_PREFETCH)
+            }
         }
     }
 
     /// Handles one message and acknowledges it after its effects are confirmed.
     async fn carry(&self, place: &Place, delivery: Delivery) {
         let permit = match place.function {
-            Function::Transfer | Function::Restore => self.heavy.acquire().await.ok(),
-            Function::Schedule | Function::Snapshot | Function::Commit => None,
+            Function::Transfer | Function::Restore | Function::Verify => self.heavy.acquire().await.ok(),
+            Function::Schedule
+            | Function::Snapshot
+            | Function::Commit
+            | Function::Prune
+            | Function::Collect
+            | Function::Notify => None,
         };
         if !self.draining.load(Relaxed) {
             let headers = delivery.properties.headers().as_ref();

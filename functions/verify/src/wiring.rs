@@ -1,0 +1,10 @@
+use stillpoint_events::Function;
+use stillpoint_handler::Functions;
+use stillpoint_jobs::{Ending, Operation, Wiring};
+
+/// The function over its ports.
+#[must_use]
+pub fn functions(wiring: &Wiring) -> Functions {
+    let engine = || wiring.engine.clone();
+    Functions::default().with(Function::Verify, Ending::new(engine(), |operation| matches!(operation, Operation::Verify { .. })))
+}

@@ -1,0 +1,155 @@
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use stillpoint_model::{
+    ItemName, PolicyName, Result,
+    policy::{Assignment, ItemFacts, Policy, Share, assign},
+};
+use stillpoint_vault::{Item, PolicyRecord, Protection, Settings, Vault};
+
+/// A machine and what follows for it from all policies.
+#[derive(Debug, Clone)]
+pub struct Member {
+    /// Its record.
+    pub item: Item,
+    /// The policy it is under.
+    pub assignment: Assignment,
+    /// Its place in the spread of its policy's starts.
+    pub share: Share,
+}
+
+impl Member {
+    /// Whether the timer makes backups of it.
+    #[must_use]
+    pub fn is_active(&self) -> bool {
+        self.item.protection == Protection::Active
+    }
+
+    /// The policy it is under, if that is clear.
+    #[must_use]
+    pub const fn policy(&self) -> Option<&PolicyName> {
+        match &self.assignment {
+            Assignment::Policy(name) => Some(name),
+            Assignment::None | Assignment::Conflict(_) | Assignment::Unknown(_) => None,
+        }
+    }
+
+    /// Why it is not clear which policy the machine is under, if so; one line.
+    #[must_use]
+    pub fn unclear(&self) -> Option<String> {
+        let name = &self.item.name;
+        match &self.assignment {
+            Assignment::None | Assignment::Policy(_) => None,
+            Assignment::Conflict(policies) => {
+                let names: Vec<&str> = policies.iter().map(PolicyName::as_str).collect();
+                Some(format!(
+                    "machine {name} is chosen by several policies ({}); no backup is scheduled and nothing pruned until one is left",
+                    names.join(", ")
+                ))
+            }
+            Assignment::Unknown(policy) => Some(format!(
+                "machine {name} was put under policy {policy}, which does not exist; no backup is scheduled and nothing pruned until it does"
+            )),
+        }
+    }
+}
+
+/// All machines, policies and settings of a vault at one moment.
+#[derive(Debug, Clone)]
+pub struct Fleet {
+    /// The machines, by name.
+    pub members: Vec<Member>,
+    /// The policies.
+    pub policies: BTreeMap<PolicyName, PolicyRecord>,
+    /// The settings.
+    pub settings: Settings,
+    /// Records that cannot be read: whose, and why.
+    pub damaged: Vec<(String, String)>,
+}
+
+impl Fleet {
+    /// Reads all of it; three listings, and what this process has not read before.
+    ///
+    /// # Errors
+    /// As the store; `corrupt` when the settings are. A policy or machine that cannot be read is in `damaged`.
+    pub async fn load(vault: &Vault) -> Result<Self> {
+        let settings = vault.settings().await?;
+        let mut damaged = Vec::new();
+        let mut items = Vec::new();
+        for (name, item) in vault.items().await? {
+            match item {
+                Ok(item) => items.push(item),
+                Err(error) => damaged.push((format!("machine {name}"), error.one_line())),
+            }
+        }
+        let mut policies = BTreeMap::new();
+        for (name, record) in vault.policies().await? {
+            match record {
+                Ok(record) => drop(policies.insert(name, record)),
+                Err(error) => damaged.push((format!("policy {name}"), error.one_line())),
+            }
+        }
+        Ok(Self::assemble(items, policies, settings, damaged))
+    }
+
+    fn assemble(
+        items: Vec<Item>,
+        policies: BTreeMap<PolicyName, PolicyRecord>,
+        settings: Settings,
+        damaged: Vec<(String, String)>,
+    ) -> Self {
+        let facts: Vec<ItemFacts> = items.iter().map(facts_of).collect();
+        let all: Vec<Policy> = policies.values().map(|record| record.policy.clone()).collect();
+        let assignments = assign(&facts, &all);
+        let mut members: Vec<Member> = items
+            .into_iter()
+            .zip(assignments)
+            .map(|(item, assignment)| Member { item, assignment, share: Share::FIRST })
+            .collect();
+        for name in policies.keys() {
+            let own: Vec<usize> = (0..members.len())
+                .filter(|place| members[*place].policy() == Some(name) && members[*place].is_active())
+                .collect();
+            let names: Vec<ItemName> = own.iter().map(|place| members[*place].item.name.clone()).collect();
+            for (place, share) in own.into_iter().zip(Share::among(&names)) {
+                members[place].share = share;
+            }
+        }
+        Self { members, policies, settings, damaged }
+    }
+
+    /// The fleet as it would be with this version of a policy, written at `written`.
+    #[must_use]
+    pub fn with_policy(&self, policy: &Policy, written: Timestamp) -> Self {
+        let mut policies = self.policies.clone();
+        policies.insert(policy.name.clone(), PolicyRecord { policy: policy.clone(), written });
+        let items = self.members.iter().map(|member| member.item.clone()).collect();
+        Self::assemble(items, policies, self.settings.clone(), Vec::new())
+    }
+
+    /// The fleet as it would be with this record of a machine.
+    #[must_use]
+    pub fn with_item(&self, item: &Item) -> Self {
+        let others = self.members.iter().map(|member| &member.item).filter(|other| other.name != item.name);
+        let mut items: Vec<Item> = others.cloned().collect();
+        items.push(item.clone());
+        items.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        Self::assemble(items, self.policies.clone(), self.settings.clone(), Vec::new())
+    }
+
+    /// A machine.
+    #[must_use]
+    pub fn member(&self, name: &ItemName) -> Option<&Member> {
+        self.members.iter().find(|member| member.item.name == *name)
+    }
+
+    /// The policy that a machine is under, if that is clear.
+    #[must_use]
+    pub fn policy_of(&self, member: &Member) -> Option<&PolicyRecord> {
+        self.policies.get(member.policy()?)
+    }
+}
+
+fn facts_of(item: &Item) -> ItemFacts {
+    ItemFacts { name: item.name.clone(), tags: item.tags.clone(), policy: item.policy.clone() }
+}

@@ -1,0 +1,95 @@
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use stillpoint_format::limits;
+use stillpoint_model::{Error, ErrorKind, ItemName, JobId, PointId, Result};
+
+use crate::{Kind, Name, Vault};
+
+const COLLECTION: Kind = Kind { name: "collection", bytes_max: limits::PLAN_BYTES_MAX };
+/// Records that are read again because the newest changed meanwhile.
+const LOOKS: u32 = 5;
+
+/// What one run of `collect` condemned: the body of `collect/<seq>.json`. A job that creates its ledger after this record refers to
+/// nothing in it; one that did so before is waited for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Collection {
+    /// When it was written.
+    pub at: Timestamp,
+    /// The job of `collect` that wrote it.
+    pub job: JobId,
+    /// Earlier records whose condemned are not all settled.
+    pub open: Vec<u32>,
+    /// Points to be freed.
+    pub points: Vec<(ItemName, PointId)>,
+    /// Packs and manifests to be deleted.
+    pub objects: Vec<String>,
+}
+
+/// All that is condemned and not known to be settled.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Condemned {
+    /// Points.
+    pub points: BTreeSet<(ItemName, PointId)>,
+    /// Packs and manifests.
+    pub objects: BTreeSet<String>,
+}
+
+impl Vault {
+    /// Numbers of the records of `collect`, rising.
+    ///
+    /// # Errors
+    /// As the store.
+    pub async fn collections(&self) -> Result<Vec<u32>> {
+        self.names(Name::COLLECT, |name| if let Name::Collect(seq) = name { Some(seq) } else { None }).await
+    }
+
+    /// Reads a record of `collect`.
+    ///
+    /// # Errors
+    /// `missing`, `corrupt`; as the store.
+    pub async fn collection(&self, seq: u32) -> Result<Collection> {
+        self.read_record(COLLECTION, &Name::Collect(seq)).await
+    }
+
+    /// Creates a record of `collect`.
+    ///
+    /// # Errors
+    /// `conflict` when another run was faster; as the store.
+    pub async fn create_collection(&self, seq: u32, collection: &Collection) -> Result<()> {
+        self.create_record(COLLECTION, &Name::Collect(seq), collection).await.map(drop)
+    }
+
+    /// What is condemned now. A job asks after its ledger is there, and refers to nothing of this.
+    ///
+    /// # Errors
+    /// `corrupt`; as the store.
+    pub async fn condemned(&self) -> Result<Condemned> {
+        for _ in 0..LOOKS {
+            match self.condemned_at(self.collections().await?.last().copied()).await {
+                // A run that settled a record has removed it; a newer one says what is open now.
+                Err(error) if error.kind() == ErrorKind::Missing => {}
+                other => return other,
+            }
+        }
+        Err(Error::unavailable("the records of collect keep changing"))
+    }
+
+    async fn condemned_at(&self, newest: Option<u32>) -> Result<Condemned> {
+        let mut condemned = Condemned::default();
+        let Some(newest) = newest else { return Ok(condemned) };
+        let newest = self.collection(newest).await?;
+        let mut records = Vec::new();
+        for seq in &newest.open {
+            records.push(self.collection(*seq).await?);
+        }
+        records.push(newest);
+        for record in records {
+            condemned.points.extend(record.points);
+            condemned.objects.extend(record.objects);
+        }
+        Ok(condemned)
+    }
+}
