@@ -2,12 +2,12 @@ use std::fmt;
 
 use stillpoint_model::Error;
 
-/// What is wrong with a policy file.
+/// What is wrong with a file of policies or machines.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileError {
     /// The line, counted from 1.
     pub line: usize,
-    /// The field, as `schedule[1].window`; empty where the fault lies in none.
+    /// The field, as `schedule[1].window` or `machine web-01: disks`; empty where the fault lies in none.
     pub field: String,
     /// What is wrong with it; one line.
     pub reason: String,

@@ -4,7 +4,7 @@ use stillpoint_model::{
     Consistency, Error, ErrorKind,
     policy::{ByteCount, Interval, Policy, Weekday},
 };
-use stillpoint_policy_file::{FILE_BYTES_MAX, from_toml};
+use stillpoint_policy_file::{FILE_BYTES_MAX, from_toml, to_toml};
 
 const FULL: &str = r#"name = "critical"
 [applies_to]        # names, or tags
@@ -59,6 +59,28 @@ fn several_schedules_are_several_tables() {
     let policy = from_toml(text).unwrap();
     assert_eq!(policy.schedules.len(), 2);
     assert_eq!(policy.schedules[1].weekly.as_ref().unwrap().days, [Weekday::Sat, Weekday::Sun]);
+}
+
+#[test]
+fn what_is_written_is_read_back() {
+    let weekly = FULL.replacen("every = \"4h\"", "weekly = { days = [\"sat\", \"sun\"], at = \"12:00\" }", 1);
+    let names = FULL.replacen("tags =", "names = [\"web-01\"]\ntags =", 1);
+    let short = "name = \"p\"\nretention.keep_last = 1\n";
+    for text in [FULL, &weekly, &names, short] {
+        let policy = from_toml(text).unwrap();
+        let written = to_toml(&policy).unwrap();
+        assert_eq!(from_toml(&written).unwrap(), policy, "{written}");
+    }
+}
+
+#[test]
+fn a_file_with_two_policies_is_refused_and_says_so() {
+    let listed = format!("[[policy]]\n{FULL}");
+    let error = from_toml(&listed).unwrap_err();
+    assert_eq!((error.line, error.field.as_str()), (1, "policy"));
+    assert!(error.reason.contains("one policy to a file"), "{error}");
+    let joined = from_toml(&format!("{FULL}{}", FULL.replacen("critical", "other", 1))).unwrap_err();
+    assert!(joined.reason.contains("one policy to a file"), "{joined}");
 }
 
 /// What is written into the full file in place of what, and the error: line, field, and words of the reason.
