@@ -130,11 +130,16 @@ impl Fleet {
     /// The fleet as it would be with this record of a machine.
     #[must_use]
     pub fn with_item(&self, item: &Item) -> Self {
-        let others = self.members.iter().map(|member| &member.item).filter(|other| other.name != item.name);
-        let mut items: Vec<Item> = others.cloned().collect();
-        items.push(item.clone());
-        items.sort_unstable_by(|a, b| a.name.cmp(&b.name));
-        Self::assemble(items, self.policies.clone(), self.settings.clone(), Vec::new())
+        self.with_items([item.clone()])
+    }
+
+    /// The fleet as it would be with these records of machines.
+    #[must_use]
+    pub fn with_items(&self, changed: impl IntoIterator<Item = Item>) -> Self {
+        let by_name = |item: Item| (item.name.clone(), item);
+        let mut items: BTreeMap<ItemName, Item> = self.members.iter().map(|member| by_name(member.item.clone())).collect();
+        items.extend(changed.into_iter().map(by_name));
+        Self::assemble(items.into_values().collect(), self.policies.clone(), self.settings.clone(), Vec::new())
     }
 
     /// A machine.

@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use futures_util::{StreamExt, stream};
+use futures_util::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use stillpoint_model::{Error, ErrorKind, ItemName, PolicyName, Result, geometry::DISKS_MAX, policy::check_tag};
@@ -73,7 +73,11 @@ impl Item {
         Self { name, platform: platform.to_owned(), site: site.to_owned(), disks, tags, policy, protection, written }
     }
 
-    fn check(&self) -> Result<()> {
+    /// Checks disks and tags. Everything that writes a machine does this first.
+    ///
+    /// # Errors
+    /// `invalid`, with the reason.
+    pub fn check(&self) -> Result<()> {
         if self.disks.is_empty() || self.disks.len() > DISKS_MAX {
             return Err(Error::invalid(format!("machine {} needs 1 to {DISKS_MAX} disks, not {}", self.name, self.disks.len())));
         }
@@ -112,15 +116,72 @@ impl Vault {
         self.create_record(ITEM, &Name::Item(item.name.clone(), seq), item).await.map(drop)
     }
 
+    /// Writes a machine's record right behind the one with the number `newest`, which the writer has read; 0 where there is none.
+    ///
+    /// # Errors
+    /// `conflict` when somebody else has written one since; `invalid`; as the store.
+    pub async fn write_item_after(&self, item: &Item, newest: u32) -> Result<()> {
+        item.check()?;
+        if newest >= SEQ_MAX {
+            return Err(Error::invalid(format!("machine {} was changed {SEQ_MAX} times", item.name)));
+        }
+        let written = self.create_record(ITEM, &Name::Item(item.name.clone(), newest + 1), item).await;
+        written.map(drop).map_err(|error| match error.kind() {
+            ErrorKind::Conflict => {
+                Error::conflict(format!("machine {} was changed by somebody else at this moment; try again", item.name))
+            }
+            _ => error,
+        })
+    }
+
+    /// [`Vault::write_item_after`] for many machines, some at a time. What is written stays if one fails.
+    ///
+    /// # Errors
+    /// The first that fails, as there.
+    pub async fn write_items_after(&self, items: &[(Item, u32)]) -> Result<()> {
+        let write = |(item, newest): &(Item, u32)| {
+            let (item, newest) = (item.clone(), *newest);
+            async move { self.write_item_after(&item, newest).await }
+        };
+        stream::iter(items.iter().map(write)).buffer_unordered(IN_FLIGHT).try_collect().await
+    }
+
+    /// A machine's newest record and its number; `None` when there is no such machine.
+    ///
+    /// # Errors
+    /// `corrupt`; as the store.
+    pub async fn newest_item(&self, name: &ItemName) -> Result<Option<(u32, Item)>> {
+        match self.newest_item_seq(name).await? {
+            Some(seq) => Ok(Some((seq, self.item_version(name, seq).await?))),
+            None => Ok(None),
+        }
+    }
+
+    /// The numbers of all machines' newest records. One listing.
+    ///
+    /// # Errors
+    /// As the store.
+    pub async fn item_numbers(&self) -> Result<BTreeMap<ItemName, u32>> {
+        let seq = |name| if let Name::Item(name, seq) = name { Some((name, seq)) } else { None };
+        Ok(self.names(Name::ITEMS, seq).await?.into_iter().collect())
+    }
+
+    /// Records of machines by their numbers, some at a time, in the order given; one that cannot be read does not hide the others.
+    pub async fn read_items(&self, numbers: impl IntoIterator<Item = (ItemName, u32)>) -> Vec<(ItemName, Result<Item>)> {
+        let read = |(name, seq): (ItemName, u32)| async move {
+            let item = self.item_version(&name, seq).await;
+            (name, item)
+        };
+        stream::iter(numbers.into_iter().map(read)).buffered(IN_FLIGHT).collect().await
+    }
+
     /// A machine's newest record.
     ///
     /// # Errors
     /// `missing` when there is no such machine, `corrupt`; as the store.
     pub async fn item(&self, name: &ItemName) -> Result<Item> {
-        let Some(seq) = self.newest_item_seq(name).await? else {
-            return Err(Error::missing(format!("there is no machine {name} in this vault; see `stillpoint machine list`")));
-        };
-        self.item_version(name, seq).await
+        let missing = || Error::missing(format!("there is no machine {name} in this vault; see `stillpoint machine list`"));
+        self.newest_item(name).await?.map(|(_, item)| item).ok_or_else(missing)
     }
 
     async fn item_version(&self, name: &ItemName, seq: u32) -> Result<Item> {
@@ -135,13 +196,7 @@ impl Vault {
     /// # Errors
     /// As the store.
     pub async fn items(&self) -> Result<Vec<(ItemName, Result<Item>)>> {
-        let seq = |name| if let Name::Item(name, seq) = name { Some((name, seq)) } else { None };
-        let newest: BTreeMap<ItemName, u32> = self.names(Name::ITEMS, seq).await?.into_iter().collect();
-        let read = |(name, seq): (ItemName, u32)| async move {
-            let item = self.item_version(&name, seq).await;
-            (name, item)
-        };
-        Ok(stream::iter(newest.into_iter().map(read)).buffered(IN_FLIGHT).collect().await)
+        Ok(self.read_items(self.item_numbers().await?).await)
     }
 
     /// Names of all machines, sorted.
