@@ -8,6 +8,8 @@ mod clock_changes;
 mod clocks;
 #[path = "policy/examples.rs"]
 mod examples;
+#[path = "policy/objectives.rs"]
+mod objectives;
 #[path = "policy/retention.rs"]
 mod retention;
 #[path = "policy/retention_properties.rs"]

@@ -8,6 +8,7 @@ mod clock;
 mod clock_face;
 mod fault;
 mod local;
+mod objective;
 mod plan;
 mod quantity;
 mod retention;

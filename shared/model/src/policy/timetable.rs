@@ -82,6 +82,12 @@ impl Timetable {
         openings.filter(move |opening| opening.closes > since).map(move |opening| opening.slot(share))
     }
 
+    /// When the slots were due, rising, that are due at `from` or later and closed by `now`.
+    pub(super) fn closed(&self, from: Timestamp, now: Timestamp) -> Vec<Timestamp> {
+        let openings = self.openings(later(from, -SignedDuration::from_secs(1))).take_while(|opening| opening.due <= now);
+        openings.filter(|opening| opening.closes <= now).map(|opening| opening.due).collect()
+    }
+
     /// The slots of all schedules, each instant once; where several meet, the window of the schedule written first counts.
     fn openings(&self, after: Timestamp) -> impl Iterator<Item = Opening> + '_ {
         let mut schedules: Vec<_> =
