@@ -20,7 +20,7 @@ const LAYERS: [(&str, u8); 28] = [
     ("stillpoint-kms", 2),
     ("stillpoint-vault", 3),
     ("stillpoint-jobs", 4),
-    ("stillpoint-fleet", 4),
+    ("stillpoint-fleet", 5),
     ("stillpoint-runtime", 5),
     ("stillpoint-broker", 6),
     ("stillpoint-lambda", 7),

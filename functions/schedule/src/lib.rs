@@ -1,14 +1,24 @@
-//! Schedule: what the timer starts. So far: jobs whose messages are gone are driven on from their ledgers.
+//! Schedule: what the timer starts. Slots of policies and daily tasks of the vault become jobs; stalled jobs are driven on from their
+//! ledgers; what did not happen raises an alarm.
 //!
 //! * **Consumes** `timer.ticked`.
-//! * **Emits** the next events of stalled jobs: any type that belongs to a job.
+//! * **Emits** `backup.requested`, `prune.requested`, `collect.requested`, `verify.requested`; the next events of stalled jobs, of any type
+//!   that belongs to a job; `alarm.changed`.
 //! * **Idempotency key:** none is needed: a tick carries nothing, and everything is read anew. Of ticks at the same moment, the
-//!   first to write a job's next ledger record drives it on.
-//! * **Permissions:** read jobs, create ledger records and decisions; ask the broker how much waits; no platform, no delete.
-//! * **What survives a crash:** a ledger record that counts a try; the next tick finds the job stalled again.
+//!   first to create the next `ticks/<seq>.json` decides what starts, and the first to write a job's next ledger record drives it on.
+//! * **Permissions:** read machines, policies, settings, slots, jobs, alarms; create ticks, slots, alarms, ledger records and decisions; ask the
+//!   broker how much waits; no platform, no delete.
+//! * **What survives a crash:** a tick on record whose starts the next tick carries out; a ledger record that counts a try.
 
+mod alarms;
+mod due;
+mod outset;
 mod redrive;
+mod tasks;
+mod tick;
+mod view;
 mod wiring;
 
-pub use redrive::Redrive;
+pub use outset::Place;
+pub use tick::Schedule;
 pub use wiring::{STALLED_AFTER_DEFAULT, functions};

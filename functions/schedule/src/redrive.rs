@@ -1,8 +1,7 @@
 use std::{sync::Arc, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
-use stillpoint_events::{Envelope, Outgoing, TimerTicked};
-use stillpoint_handler::{Effects, Handler, Invocation};
+use stillpoint_events::Outgoing;
 use stillpoint_jobs::{Carrier, Engine, Job};
 use stillpoint_model::{ErrorKind, JobId, JobState, Result};
 use stillpoint_ports::Backlog;
@@ -14,8 +13,8 @@ const TRIES_MAX: u32 = 5;
 /// patience its messages are taken to be lost all the same.
 const PATIENCE_WITH_QUEUES: u32 = 36;
 
-/// Drives stalled jobs on.
-pub struct Redrive {
+/// Drives stalled jobs on that a broker carries.
+pub(crate) struct Redrive {
     engine: Engine,
     backlog: Arc<dyn Backlog>,
     site: String,
@@ -31,9 +30,8 @@ struct Signs {
 }
 
 impl Redrive {
-    /// The handler over its ports, for jobs of `site`.
-    #[must_use]
-    pub fn new(engine: Engine, backlog: Arc<dyn Backlog>, site: &str, stalled_after: Duration) -> Self {
+    /// For jobs of `site`.
+    pub(crate) fn new(engine: Engine, backlog: Arc<dyn Backlog>, site: &str, stalled_after: Duration) -> Self {
         Self { engine, backlog, site: site.to_owned(), stalled_after }
     }
 
@@ -79,13 +77,12 @@ impl Redrive {
     }
 }
 
-impl Handler for Redrive {
-    type Event = TimerTicked;
-
-    async fn handle(&self, _event: Envelope<TimerTicked>, _invocation: &Invocation) -> Result<Effects> {
+impl Redrive {
+    /// The events that drive on those of `jobs` that are stalled.
+    pub(crate) async fn events(&self, jobs: impl Iterator<Item = JobId>) -> Result<Vec<Outgoing>> {
         let mut waiting = None;
         let mut events = Vec::new();
-        for id in self.engine.unfinished().await? {
+        for id in jobs {
             match self.drive(id, &mut waiting).await {
                 Ok(next) => events.extend(next),
                 // One damaged or contested job must not keep the others waiting.
@@ -93,6 +90,6 @@ impl Handler for Redrive {
                 Err(error) => return Err(error),
             }
         }
-        Ok(Effects { events })
+        Ok(events)
     }
 }

@@ -1,11 +1,15 @@
+use futures_util::{StreamExt, TryStreamExt, stream};
 use jiff::{SignedDuration, Timestamp, tz::TimeZone};
 use stillpoint_model::{
-    Error, ItemName, MarkKind, PointId, Result,
+    Error, ErrorKind, ItemName, MarkKind, PointId, Result,
     policy::{Clock, ClockMargins, PointFacts, Regime, Verdict, plan},
 };
-use stillpoint_vault::{Point, PointEntries, PointEntry, Protection, Vault};
+use stillpoint_vault::{Point, PointEntries, PointEntry, PointListing, Protection, Vault};
 
 use crate::{Fleet, Member};
+
+/// Tombstones read at once.
+const MARKS_IN_FLIGHT: usize = 16;
 
 /// A recovery point and what becomes of it.
 #[derive(Debug)]
@@ -55,11 +59,19 @@ impl Fleet {
         let member = self.member(name);
         let mut keeping = Keeping::default();
         let mut looked = Vec::new();
-        for listing in vault.read_points(name, entries).await {
+        let listings = vault.read_points(name, entries).await;
+        let look = |listing: PointListing| async move {
             match listing.point {
-                Ok(point) => looked.push(look(vault, name, listing.entry, point, member).await?),
-                Err(error) if error.kind() == stillpoint_model::ErrorKind::Unavailable => return Err(error),
-                Err(error) => keeping.unreadable.push((listing.id, error)),
+                Ok(point) => look(vault, name, listing.entry, point, member).await.map(Ok),
+                Err(error) if error.kind() == ErrorKind::Unavailable => Err(error),
+                Err(error) => Ok(Err((listing.id, error))),
+            }
+        };
+        let mut looks = stream::iter(listings.into_iter().map(look)).buffered(MARKS_IN_FLIGHT);
+        while let Some(found) = looks.try_next().await? {
+            match found {
+                Ok(found) => looked.push(found),
+                Err(unreadable) => keeping.unreadable.push(unreadable),
             }
         }
         let facts: Vec<PointFacts> = looked.iter().map(|looked| looked.facts).collect();
@@ -74,8 +86,9 @@ impl Fleet {
         let zone = policy.map_or(Ok(TimeZone::UTC), |policy| policy.zone())?;
         let protection = member.map(|member| &member.item.protection);
         let regime = match (protection, policy) {
-            (Some(Protection::Retained { .. }), _) => Regime::Retained,
-            // A machine whose record is gone or cannot be read, and one of which it is open whose it is, lose nothing.
+            // A machine whose record is gone or cannot be read may have been stopped with its points retained.
+            (None | Some(Protection::Retained { .. }), _) => Regime::Retained,
+            // One of which it is open whose it is loses nothing that a policy could keep.
             (_, None) => Regime::NoPolicy,
             (_, Some(policy)) => Regime::Policy(&policy.retention),
         };
@@ -88,7 +101,7 @@ async fn look(vault: &Vault, name: &ItemName, entry: PointEntry, point: Point, m
         // A tombstone that cannot be read says nothing of when: its point stays undeletable.
         Some(seq) => match vault.read_mark(name, entry.id, seq, MarkKind::Deleted).await {
             Ok(mark) => mark.until.or(Some(Timestamp::MAX)),
-            Err(error) if error.kind() == stillpoint_model::ErrorKind::Unavailable => return Err(error),
+            Err(error) if error.kind() == ErrorKind::Unavailable => return Err(error),
             Err(_) => Some(Timestamp::MAX),
         },
         None => None,

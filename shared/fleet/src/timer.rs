@@ -1,9 +1,11 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use stillpoint_model::{Error, ErrorKind, JobId, PolicyName, Result, Subject};
-use stillpoint_vault::{Kind, Name, Vault};
+use stillpoint_jobs::Request;
+use stillpoint_model::{Error, ErrorKind, JobId, Result, Subject};
+use stillpoint_vault::{Kind, Name, PLAN, Vault};
 
-const TICK: Kind = Kind::small("tick");
+/// As large as its starts are many: all machines of a policy without a window begin at once.
+const TICK: Kind = Kind { name: "tick", ..PLAN };
 const SLOT: Kind = Kind::small("slot");
 
 /// A job that a tick decided to start.
@@ -16,9 +18,8 @@ pub struct Start {
     pub due: Timestamp,
     /// The job to be.
     pub job: JobId,
-    /// The policy whose slot it is; none of a task.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub policy: Option<PolicyName>,
+    /// What it is to do, and where.
+    pub request: Request,
     /// Whether the slot was caught up after nothing ran at its time.
     pub late: bool,
 }
@@ -29,7 +30,7 @@ pub struct Start {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Tick {
-    /// When it looked.
+    /// When it looked: every slot that closed by then is settled or among the `missed`.
     pub at: Timestamp,
     /// Every job made before this instant has ended, but for the `unfinished`.
     pub jobs_through: Timestamp,
@@ -37,6 +38,8 @@ pub struct Tick {
     pub unfinished: Vec<JobId>,
     /// What it starts.
     pub starts: Vec<Start>,
+    /// What it found to be missed.
+    pub missed: Vec<SettledSlot>,
 }
 
 /// What became of a slot.
@@ -111,6 +114,18 @@ impl SettledSlot {
             _ => None,
         };
         Ok(listed.iter().filter_map(|entry| slot(&entry.name)).collect())
+    }
+
+    /// Whether a slot is settled.
+    ///
+    /// # Errors
+    /// As the store.
+    pub async fn exists(vault: &Vault, due: Timestamp, subject: &Subject) -> Result<bool> {
+        match vault.store().size(&Name::Slot(due, subject.clone()).to_string()).await {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == ErrorKind::Missing => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// Settles the slot; whether nobody else had.

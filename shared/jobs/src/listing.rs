@@ -6,6 +6,7 @@ use std::{
 use jiff::{SignedDuration, Timestamp};
 use stillpoint_model::{JobId, JobState, Result};
 use stillpoint_vault::Name;
+use ulid::Ulid;
 
 use crate::Engine;
 
@@ -49,9 +50,24 @@ impl Engine {
     /// # Errors
     /// As the store.
     pub async fn jobs(&self) -> Result<Vec<JobListing>> {
-        let Some(first) = self.first_day().await? else { return Ok(Vec::new()) };
+        match self.first_day().await? {
+            Some(first) => self.listed_from(&Name::day_folder(&first)).await,
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// Jobs made at `instant` or later by the clock of whoever made them, oldest first. One listing.
+    ///
+    /// # Errors
+    /// As the store.
+    pub async fn jobs_from(&self, instant: Timestamp) -> Result<Vec<JobListing>> {
+        let ms = u64::try_from(instant.as_millisecond()).unwrap_or(0);
+        self.listed_from(&Name::job_folder(JobId::new(Ulid::from_parts(ms, 0)))).await
+    }
+
+    async fn listed_from(&self, start: &str) -> Result<Vec<JobListing>> {
         let mut newest = BTreeMap::<JobId, (u32, JobState)>::new();
-        for entry in self.vault().store().list_from(Name::JOBS, &Name::day_folder(&first)).await? {
+        for entry in self.vault().store().list_from(Name::JOBS, start).await? {
             if let Ok(Name::Ledger(job, seq, state)) = entry.name.parse() {
                 let known = newest.entry(job).or_insert((seq, state));
                 *known = (*known).max((seq, state));

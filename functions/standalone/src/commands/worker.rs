@@ -4,6 +4,7 @@ use stillpoint_broker::{Worker, WorkerOptions};
 use stillpoint_events::Function;
 use stillpoint_model::{Error, Result};
 use stillpoint_runtime::Dispatcher;
+use stillpoint_schedule::Place;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
@@ -32,7 +33,7 @@ pub async fn run(session: &Session, wanted: Wanted) -> Result<ExitCode> {
     let schedule = stillpoint_schedule::functions(
         &session.wiring(Arc::new(())),
         Arc::new(publisher.clone()),
-        site.as_str(),
+        Place::of_site(site.as_str()),
         wanted.stalled_after,
     );
     let handlers = session.functions(Arc::new(())).and(schedule);

@@ -1,0 +1,83 @@
+use std::collections::BTreeSet;
+
+use futures_util::{StreamExt, TryStreamExt, stream};
+use jiff::Timestamp;
+use stillpoint_events::Outgoing;
+use stillpoint_fleet::{SettledSlot, Settlement, Start, Tick};
+use stillpoint_jobs::{BackupSlot, Carrier, Engine, Operation, Request};
+use stillpoint_model::{ErrorKind, Result, Subject, policy::Policy};
+
+use crate::due::Due;
+
+/// Jobs that are begun at once.
+const IN_FLIGHT: usize = 16;
+
+/// Where the jobs run that this timer starts.
+#[derive(Debug, Clone)]
+pub struct Place {
+    /// Only machines of this site are started from here.
+    pub site: String,
+    /// Who takes the jobs on: the site, or the host of the one process that carries them.
+    pub host: String,
+    /// What brings their events.
+    pub carrier: Carrier,
+}
+
+impl Place {
+    /// A site whose jobs a broker carries.
+    #[must_use]
+    pub fn of_site(site: &str) -> Self {
+        Self { site: site.to_owned(), host: site.to_owned(), carrier: Carrier::Broker }
+    }
+
+    /// A request for a job here.
+    pub(crate) fn request(&self, what: Operation) -> Request {
+        Request { what, host: self.host.clone(), carrier: self.carrier }
+    }
+
+    /// The request of a slot's backup.
+    pub(crate) fn backup(&self, due: &Due<'_>, policy: &Policy) -> Request {
+        let slot = BackupSlot {
+            policy: policy.name.clone(),
+            due: due.slot.due,
+            fallback: policy.consistency.fallback,
+            bytes_per_second: policy.limits.bytes_per_second.map(|rate| rate.0),
+        };
+        let item = due.member.item.name.clone();
+        self.request(Operation::Backup { item, wanted: policy.consistency.wanted, keep_until: None, slot: Some(slot) })
+    }
+
+    fn is_here(&self, request: &Request) -> bool {
+        request.host == self.host && request.carrier == self.carrier
+    }
+}
+
+/// Slots that are settled, by when they were due.
+pub(crate) type Settled = BTreeSet<(Timestamp, Subject)>;
+
+/// Carries out what a tick decided, as far as nobody has yet: each start has its ledger first and its slot second, so a slot on
+/// record says that nothing of this is left to do. Returns the events of those jobs that begin here.
+pub(crate) async fn carry_out(engine: &Engine, place: &Place, tick: &Tick, settled: &Settled) -> Result<Vec<Outgoing>> {
+    let is_left = |due: Timestamp, subject: &Subject| !settled.contains(&(due, subject.clone()));
+    let starts: Vec<Start> = tick.starts.iter().filter(|start| is_left(start.due, &start.subject)).cloned().collect();
+    let begin = |start| async move { begin(engine, place, start, tick.at).await };
+    let events: Vec<Option<Outgoing>> = stream::iter(starts).map(begin).buffered(IN_FLIGHT).try_collect().await?;
+    let missed: Vec<SettledSlot> = tick.missed.iter().filter(|slot| is_left(slot.due, &slot.subject)).cloned().collect();
+    let settle = |slot: SettledSlot| async move { slot.settle(engine.vault()).await };
+    stream::iter(missed).map(settle).buffered(IN_FLIGHT).try_collect::<Vec<bool>>().await?;
+    Ok(events.into_iter().flatten().collect())
+}
+
+async fn begin(engine: &Engine, place: &Place, start: Start, at: Timestamp) -> Result<Option<Outgoing>> {
+    let job = match engine.create(start.job, start.request.clone()).await {
+        Ok(job) => Some(job),
+        // An earlier try came this far; the job may have got on, or ended, since.
+        Err(error) if error.kind() == ErrorKind::Conflict => None,
+        Err(error) => return Err(error),
+    };
+    let settlement = Settlement::Started { job: start.job, late: start.late };
+    let slot = SettledSlot { subject: start.subject, due: start.due, at, settlement };
+    slot.settle(engine.vault()).await?;
+    // Jobs of another place, and those that an earlier try made, are found stalled there if nobody begins them.
+    Ok(job.filter(|_| place.is_here(&start.request)).map(|job| job.requested()))
+}

@@ -1,0 +1,62 @@
+use jiff::{SignedDuration, Timestamp};
+use stillpoint_fleet::Fleet;
+use stillpoint_jobs::{Operation, Rotation};
+use stillpoint_model::{Subject, Task};
+
+/// Seconds of a day.
+const DAY: i64 = 86_400;
+/// When on each UTC day a task is due; apart from each other, and so that what prune deletes is seen by collect.
+const DAILY: [(Task, SignedDuration); 3] = [
+    (Task::Prune, SignedDuration::from_hours(1)),
+    (Task::Collect, SignedDuration::from_hours(3)),
+    (Task::Verify, SignedDuration::from_hours(5)),
+];
+
+/// A task, when it is due, and what it does.
+pub(crate) type DueTask = (Subject, Timestamp, Operation);
+
+/// Number of the UTC day since 1970.
+fn day(instant: Timestamp) -> i64 {
+    instant.as_second().div_euclid(DAY)
+}
+
+/// The newest slot of each task that is due by `now` and not older than the vault. One that was missed is caught up until the next is
+/// due; missing all of a day is no harm, for each looks at everything.
+pub(crate) fn due(fleet: &Fleet, created: Timestamp, now: Timestamp) -> Vec<DueTask> {
+    if fleet.members.is_empty() {
+        return Vec::new();
+    }
+    let slot = |(task, offset): (Task, SignedDuration)| {
+        let number = day(now.checked_sub(offset).ok()?);
+        let due = Timestamp::from_second(number * DAY).ok()?.checked_add(offset).ok()?;
+        let what = match task {
+            Task::Prune => Operation::Prune,
+            Task::Collect => Operation::Collect,
+            Task::Verify => Operation::Verify { item: None, read: Some(rotation(due, fleet.settings.verify_days)) },
+            Task::Schedule => return None,
+        };
+        (due >= created).then_some((Subject::Task(task), due, what))
+    };
+    DAILY.into_iter().filter_map(slot).collect()
+}
+
+/// The part of all packs that is read on the day of `due`: in any `days` days in a row each comes up once.
+fn rotation(due: Timestamp, days: u32) -> Rotation {
+    let of = days.max(1);
+    Rotation { part: u32::try_from(day(due).rem_euclid(i64::from(of))).unwrap_or(0), of }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_part_is_read_once_within_the_period() {
+        let at = |day: i64| Timestamp::from_second(day * DAY + 5 * 3_600).unwrap();
+        for days in [1, 2, 30, 365] {
+            let mut parts: Vec<u32> = (20_000..20_000 + i64::from(days)).map(|day| rotation(at(day), days).part).collect();
+            parts.sort_unstable();
+            assert_eq!(parts, (0..days).collect::<Vec<_>>());
+        }
+    }
+}
