@@ -146,13 +146,13 @@ impl Vault {
         stream::iter(items.iter().map(write)).buffer_unordered(IN_FLIGHT).try_collect().await
     }
 
-    /// A machine's newest record and its number; `None` when there is no such machine.
+    /// A machine's newest record, if it can be read, and its number; `None` when there is no such machine.
     ///
     /// # Errors
-    /// `corrupt`; as the store.
-    pub async fn newest_item(&self, name: &ItemName) -> Result<Option<(u32, Item)>> {
+    /// As the store.
+    pub async fn newest_item(&self, name: &ItemName) -> Result<Option<(u32, Result<Item>)>> {
         match self.newest_item_seq(name).await? {
-            Some(seq) => Ok(Some((seq, self.item_version(name, seq).await?))),
+            Some(seq) => Ok(Some((seq, self.item_version(name, seq).await))),
             None => Ok(None),
         }
     }
@@ -181,7 +181,7 @@ impl Vault {
     /// `missing` when there is no such machine, `corrupt`; as the store.
     pub async fn item(&self, name: &ItemName) -> Result<Item> {
         let missing = || Error::missing(format!("there is no machine {name} in this vault; see `stillpoint machine list`"));
-        self.newest_item(name).await?.map(|(_, item)| item).ok_or_else(missing)
+        self.newest_item(name).await?.ok_or_else(missing)?.1
     }
 
     async fn item_version(&self, name: &ItemName, seq: u32) -> Result<Item> {

@@ -42,6 +42,15 @@ impl Vault {
         self.names(&Name::policy_folder(name), seq).await
     }
 
+    /// The number of each policy's newest version. One listing.
+    ///
+    /// # Errors
+    /// As the store.
+    pub async fn policy_numbers(&self) -> Result<BTreeMap<PolicyName, u32>> {
+        let seq = |name| if let Name::Policy(name, seq) = name { Some((name, seq)) } else { None };
+        Ok(self.names(Name::POLICIES, seq).await?.into_iter().collect())
+    }
+
     /// One version of a policy.
     ///
     /// # Errors
@@ -72,8 +81,7 @@ impl Vault {
     /// # Errors
     /// As the store.
     pub async fn policies(&self) -> Result<Vec<(PolicyName, Result<PolicyRecord>)>> {
-        let seq = |name| if let Name::Policy(name, seq) = name { Some((name, seq)) } else { None };
-        let newest: BTreeMap<PolicyName, u32> = self.names(Name::POLICIES, seq).await?.into_iter().collect();
+        let newest = self.policy_numbers().await?;
         let read = |(name, seq): (PolicyName, u32)| async move {
             let record = self.policy_version(&name, seq).await;
             (name, record)
