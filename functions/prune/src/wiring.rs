@@ -2,9 +2,13 @@ use stillpoint_events::Function;
 use stillpoint_handler::Functions;
 use stillpoint_jobs::{Ending, Operation, Wiring};
 
+use crate::Prune;
+
 /// The function over its ports.
 #[must_use]
 pub fn functions(wiring: &Wiring) -> Functions {
     let engine = || wiring.engine.clone();
-    Functions::default().with(Function::Prune, Ending::new(engine(), |operation| matches!(operation, Operation::Prune)))
+    Functions::default()
+        .with(Function::Prune, Prune::new(engine()))
+        .with(Function::Prune, Ending::new(engine(), |operation| matches!(operation, Operation::Prune)))
 }
