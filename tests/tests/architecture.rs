@@ -7,7 +7,7 @@ use cargo_metadata::{DependencyKind, MetadataCommand};
 use stillpoint_tests::repository;
 
 /// Every crate of the workspace and its layer. A crate may depend on lower layers only.
-const LAYERS: [(&str, u8); 28] = [
+const LAYERS: [(&str, u8); 30] = [
     ("stillpoint-model", 0),
     ("stillpoint-events", 1),
     ("stillpoint-policy-file", 1),
@@ -18,6 +18,7 @@ const LAYERS: [(&str, u8); 28] = [
     ("stillpoint-image", 2),
     ("stillpoint-system", 2),
     ("stillpoint-kms", 2),
+    ("stillpoint-webhook", 2),
     ("stillpoint-vault", 3),
     ("stillpoint-jobs", 4),
     ("stillpoint-fleet", 5),
@@ -31,14 +32,15 @@ const LAYERS: [(&str, u8); 28] = [
     ("stillpoint-prune", 8),
     ("stillpoint-collect", 8),
     ("stillpoint-verify", 8),
+    ("stillpoint-notify", 8),
     ("stillpoint-schedule", 8),
     ("stillpoint-testkit", 9),
     ("stillpoint", 9),
     ("stillpoint-bench", 10),
     ("stillpoint-tests", 10),
 ];
-const ADAPTERS: [&str; 4] = ["stillpoint-store", "stillpoint-image", "stillpoint-system", "stillpoint-kms"];
-const FUNCTIONS: [&str; 8] = [
+const ADAPTERS: [&str; 5] = ["stillpoint-store", "stillpoint-image", "stillpoint-system", "stillpoint-kms", "stillpoint-webhook"];
+const FUNCTIONS: [&str; 9] = [
     "stillpoint-schedule",
     "stillpoint-snapshot",
     "stillpoint-transfer",
@@ -47,6 +49,7 @@ const FUNCTIONS: [&str; 8] = [
     "stillpoint-prune",
     "stillpoint-collect",
     "stillpoint-verify",
+    "stillpoint-notify",
 ];
 /// Libraries that only these crates may name outside their tests.
 const RESERVED: [(&str, &[&str]); 9] = [

@@ -5,7 +5,7 @@ use serde_json::Value;
 use stillpoint_events::Function;
 use stillpoint_handler::Functions;
 use stillpoint_jobs::Wiring;
-use stillpoint_ports::Backlog;
+use stillpoint_ports::{Backlog, Messenger};
 
 use crate::{answer::Failed, logs, station::Station};
 
@@ -17,6 +17,8 @@ pub struct Ports {
     pub backlog: Arc<dyn Backlog>,
     /// The site.
     pub site: String,
+    /// Where alarms are told, beside the log.
+    pub messenger: Option<Arc<dyn Messenger>>,
 }
 
 /// Without these, Lambda's own library stops with a panic.

@@ -20,6 +20,9 @@
 //! | `STILLPOINT_BROKER` | `amqp://user:password@host:port/vhost` or `amqps://…` |
 //! | `STILLPOINT_BROKER_CA` | certificates (PEM file) to trust at the broker instead of the system's |
 //! | `STILLPOINT_SITE` | the site whose queues are consumed; `aws` |
+//! | `STILLPOINT_WEBHOOK` | where `notify` tells alarms; only the log without it |
+//! | `STILLPOINT_WEBHOOK_SECRET` or `…_SECRET_FILE` | what those messages are signed with, or a file that holds it |
+//! | `STILLPOINT_WEBHOOK_ALLOW_HTTP` | `true` lets them travel without TLS |
 //! | `STILLPOINT_LOG` | which logs are written to stderr, for instance `info`; `warn` |
 //!
 //! They are read with the first event, not before: a wrong one fails that invocation, with its reason in the answer.

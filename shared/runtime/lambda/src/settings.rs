@@ -3,6 +3,7 @@ use std::path::PathBuf;
 use stillpoint_broker::{Broker, Site};
 use stillpoint_kms::KeyArn;
 use stillpoint_model::{Error, Result};
+use stillpoint_webhook::Given;
 
 /// Where functions run unless they are told.
 const SITE_DEFAULT: &str = "aws";
@@ -19,6 +20,8 @@ pub struct Settings {
     pub broker: Broker,
     /// The site.
     pub site: Site,
+    /// Where alarms are told.
+    pub webhook: Given,
 }
 
 impl Settings {
@@ -41,6 +44,12 @@ impl Settings {
             kms: kms.transpose()?,
             broker: Broker::new(&wanted("STILLPOINT_BROKER")?, ca.transpose()?).map_err(named("STILLPOINT_BROKER"))?,
             site: site.parse().map_err(named("STILLPOINT_SITE"))?,
+            webhook: Given {
+                url: given("STILLPOINT_WEBHOOK"),
+                secret_file: given("STILLPOINT_WEBHOOK_SECRET_FILE").map(PathBuf::from),
+                secret: given("STILLPOINT_WEBHOOK_SECRET"),
+                allow_http: given("STILLPOINT_WEBHOOK_ALLOW_HTTP").is_some_and(|value| value == "true"),
+            },
         })
     }
 }
