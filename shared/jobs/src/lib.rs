@@ -26,7 +26,7 @@ pub use ending::Ending;
 pub use engine::Engine;
 pub use in_hand::{Held, InHand};
 pub use ledger::{Carrier, DiskOutcome, Job, LedgerRecord, Outcome, Request};
-pub use listing::JobListing;
+pub use listing::{AllJobs, JobListing};
 pub use marker::{FanIn, Marker};
 pub use operation::{BackupSlot, Operation, Rotation};
 pub use plan::{Loaded, Plan, Segment, cut};

@@ -25,6 +25,28 @@ pub struct JobListing {
     pub state: JobState,
 }
 
+/// The jobs of all days.
+#[derive(Debug, Default)]
+pub struct AllJobs {
+    /// Where each stands.
+    pub states: BTreeMap<JobId, JobState>,
+    /// What they work with and need no more when they have ended: plans and markers, by name.
+    pub work: Vec<(JobId, String)>,
+}
+
+impl AllJobs {
+    /// Whether a job is known and has ended. One whose ledger is gone has not: nobody knows what it still does.
+    #[must_use]
+    pub fn has_ended(&self, id: JobId) -> bool {
+        self.states.get(&id).is_some_and(|state| state.is_end())
+    }
+
+    /// Those that have not ended, oldest first.
+    pub fn unfinished(&self) -> impl Iterator<Item = JobId> + '_ {
+        self.states.iter().filter(|(_, state)| !state.is_end()).map(|(id, _)| *id)
+    }
+}
+
 impl Engine {
     fn known_first_day(&self) -> MutexGuard<'_, Option<(String, Timestamp)>> {
         self.first_day.lock().unwrap_or_else(PoisonError::into_inner)
@@ -74,6 +96,26 @@ impl Engine {
             }
         }
         Ok(newest.into_iter().map(|(id, (_, state))| JobListing { id, state }).collect())
+    }
+
+    /// The jobs of all days, however old. One listing of all that jobs ever wrote and that was not swept.
+    ///
+    /// # Errors
+    /// As the store.
+    pub async fn all_jobs(&self) -> Result<AllJobs> {
+        let mut newest = BTreeMap::<JobId, (u32, JobState)>::new();
+        let mut work = Vec::new();
+        for entry in self.vault().store().list(Name::JOBS).await? {
+            match entry.name.parse() {
+                Ok(Name::Ledger(job, seq, state)) => {
+                    let known = newest.entry(job).or_insert((seq, state));
+                    *known = (*known).max((seq, state));
+                }
+                Ok(Name::Plan(job) | Name::Marker(job, _) | Name::GroupMarker(job, _)) => work.push((job, entry.name)),
+                _ => {}
+            }
+        }
+        Ok(AllJobs { states: newest.into_iter().map(|(id, (_, state))| (id, state)).collect(), work })
     }
 
     /// Those of [`Engine::jobs`] that have not ended.

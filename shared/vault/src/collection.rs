@@ -1,4 +1,4 @@
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -7,6 +7,7 @@ use stillpoint_model::{Error, ErrorKind, ItemName, JobId, PointId, Result};
 
 use crate::{Kind, Name, Vault};
 
+const WAITS: Kind = Kind { name: "collection-waits", bytes_max: limits::PLAN_BYTES_MAX };
 const COLLECTION: Kind = Kind { name: "collection", bytes_max: limits::PLAN_BYTES_MAX };
 /// Records that are read again because the newest changed meanwhile.
 const LOOKS: u32 = 5;
@@ -28,6 +29,28 @@ pub struct Collection {
     pub objects: Vec<String>,
 }
 
+/// Whom a record of `collect` waits for: the body of `collect/<seq>-waits.json`. It was listed after the record was there, so it names
+/// every job that may have looked for what is condemned before it could find this.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Waits {
+    /// When the jobs were listed.
+    pub at: Timestamp,
+    /// Those that had not ended.
+    pub jobs: Vec<JobId>,
+}
+
+/// What lies in the folder of `collect`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CollectNames {
+    /// Numbers of records, rising.
+    pub records: Vec<u32>,
+    /// Records whose waits are there.
+    pub waits: BTreeSet<u32>,
+    /// Numbers of each machine's censuses, rising.
+    pub censuses: BTreeMap<ItemName, Vec<u32>>,
+}
+
 /// All that is condemned and not known to be settled.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Condemned {
@@ -43,7 +66,46 @@ impl Vault {
     /// # Errors
     /// As the store.
     pub async fn collections(&self) -> Result<Vec<u32>> {
-        self.names(Name::COLLECT, |name| if let Name::Collect(seq) = name { Some(seq) } else { None }).await
+        // Jobs ask for these: the censuses in the folder below are none of their business.
+        let listed = self.store().list_folder(Name::COLLECT).await?.objects;
+        let seq = |name| if let Name::Collect(seq) = name { Some(seq) } else { None };
+        Ok(listed.iter().filter_map(|entry| seq(entry.name.parse().ok()?)).collect())
+    }
+
+    /// What lies in the folder of `collect`; one listing.
+    ///
+    /// # Errors
+    /// As the store.
+    pub async fn collect_names(&self) -> Result<CollectNames> {
+        let mut found = CollectNames::default();
+        for entry in self.store().list(Name::COLLECT).await? {
+            match entry.name.parse() {
+                Ok(Name::Collect(seq)) => found.records.push(seq),
+                Ok(Name::CollectWaits(seq)) => drop(found.waits.insert(seq)),
+                Ok(Name::Census(item, seq)) => found.censuses.entry(item).or_default().push(seq),
+                _ => {}
+            }
+        }
+        Ok(found)
+    }
+
+    /// Reads whom a record of `collect` waits for.
+    ///
+    /// # Errors
+    /// `missing` when the run that wrote the record died before it listed them; `corrupt`; as the store.
+    pub async fn waits(&self, seq: u32) -> Result<Waits> {
+        self.read_record(WAITS, &Name::CollectWaits(seq)).await
+    }
+
+    /// Creates whom a record of `collect` waits for. Whoever was first counts: all of them listed after the record was there.
+    ///
+    /// # Errors
+    /// As the store.
+    pub async fn create_waits(&self, seq: u32, waits: &Waits) -> Result<()> {
+        match self.create_record(WAITS, &Name::CollectWaits(seq), waits).await {
+            Err(error) if error.kind() != ErrorKind::Conflict => Err(error),
+            _ => Ok(()),
+        }
     }
 
     /// Reads a record of `collect`.

@@ -37,6 +37,10 @@ pub enum Name {
     Alarm(AlarmKey, u32, AlarmState),
     /// `collect/<seq>.json`: what one run of `collect` condemned, and the fate of what was condemned before.
     Collect(u32),
+    /// `collect/<seq>-waits.json`: the jobs that must have ended before what the record condemned is deleted.
+    CollectWaits(u32),
+    /// `collect/census/<item>/<seq>.json`: which packs each of a machine's points needs, so that no run reads it again.
+    Census(ItemName, u32),
     /// `jobs/<date>/<job>/<seq>-<state>.json`
     Ledger(JobId, u32, JobState),
     /// `jobs/<date>/<job>/plan`
@@ -190,6 +194,8 @@ impl fmt::Display for Name {
             Self::Tick(seq) => write!(f, "ticks/{seq:010}.json"),
             Self::Alarm(alarm, seq, state) => write!(f, "{}/{seq:06}-{state}.json", Self::alarm_folder(alarm)),
             Self::Collect(seq) => write!(f, "collect/{seq:06}.json"),
+            Self::CollectWaits(seq) => write!(f, "collect/{seq:06}-waits.json"),
+            Self::Census(item, seq) => write!(f, "collect/census/{item}/{seq:06}.json"),
             Self::Ledger(job, seq, state) => write!(f, "{}/{seq:06}-{state}.json", Self::job_folder(*job)),
             Self::Plan(job) => write!(f, "{}/plan", Self::job_folder(*job)),
             Self::Decision(job) => write!(f, "{}/decision", Self::job_folder(*job)),
@@ -231,7 +237,11 @@ fn parse(text: &str) -> Option<Name> {
             let (seq, state) = worded(record)?;
             Name::Alarm(AlarmKey { kind: kind.parse().ok()?, subject: subject.parse().ok()? }, seq, state.parse().ok()?)
         }
-        ["collect", seq] => Name::Collect(json(seq)?),
+        ["collect", record] => match worded(record) {
+            Some((seq, word)) if word == "waits" => Name::CollectWaits(seq),
+            _ => Name::Collect(json(record)?),
+        },
+        ["collect", "census", item, seq] => Name::Census(item.parse().ok()?, json(seq)?),
         ["jobs", _, job, "plan"] => Name::Plan(job.parse().ok()?),
         ["jobs", _, job, "decision"] => Name::Decision(job.parse().ok()?),
         ["jobs", _, job, record] => {
@@ -302,6 +312,8 @@ mod tests {
                 "alarms/slot-missed/web-01/000001-raised.json".to_owned(),
             ),
             (Name::Collect(3), "collect/000003.json".to_owned()),
+            (Name::CollectWaits(3), "collect/000003-waits.json".to_owned()),
+            (Name::Census(item.clone(), 4), "collect/census/web-01/000004.json".to_owned()),
             (Name::Mark(item.clone(), point, 1, MarkKind::Deleted), format!("points/web-01/{point}/marks/000001-deleted.json")),
             (
                 Name::Ledger(job, 3, JobState::CompletedWithWarnings),

@@ -29,7 +29,7 @@ mod settings;
 pub use alarms::{Alarm, Alarms, Occurrence, Standing};
 pub use audit::{Finding, Report};
 pub use chunks::{ChunkRead, FramePool};
-pub use collection::{Collection, Condemned};
+pub use collection::{CollectNames, Collection, Condemned, Waits};
 pub use item::{Item, Protection};
 pub use layout::{GROUP_SEGMENTS, Name, SEQ_MAX};
 pub use marks::{Mark, PointEntries, PointEntry};

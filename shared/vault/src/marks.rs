@@ -81,6 +81,12 @@ impl PointEntry {
         self.standing(MarkKind::Damaged, MarkKind::Sound)
     }
 
+    /// Whether somebody wants it in spite of its time being over: it is held, or its tombstone was taken back.
+    #[must_use]
+    pub fn is_wanted_again(&self) -> bool {
+        self.held().is_some() || self.standing(MarkKind::Undeleted, MarkKind::Deleted).is_some()
+    }
+
     /// Whether it is no point any more.
     #[must_use]
     pub fn freed(&self) -> bool {
