@@ -9,13 +9,16 @@ mod commands;
 mod disks;
 mod failure;
 mod folders;
+mod input;
 mod interrupt;
 mod key;
 mod keyfile;
 mod output;
 mod progress;
 mod remote;
+mod runs;
 mod session;
+mod telling;
 mod when;
 
 use std::{process::ExitCode, time::Duration};
@@ -34,7 +37,7 @@ fn main() -> ExitCode {
         }
         Err(error) => return failure::usage(&error),
     };
-    output::logs(matches!(cli.command, args::Command::Worker { .. }));
+    output::logs(matches!(cli.command, args::Command::Worker { .. } | args::Command::Serve { .. }));
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let outcome = match runtime {
         Ok(runtime) => {

@@ -21,6 +21,7 @@ use crate::{
     output,
     progress::{Display, Style},
     remote::{self, Remote},
+    telling::telling,
 };
 
 /// The system's own clock and randomness.
@@ -96,6 +97,7 @@ impl Session {
             .and(stillpoint_prune::functions(&wiring))
             .and(stillpoint_collect::functions(&wiring))
             .and(stillpoint_verify::functions(&wiring))
+            .and(stillpoint_notify::functions(&wiring, telling(&self.global)))
     }
 
     /// Segments to work on at once.
@@ -105,7 +107,12 @@ impl Session {
 
     /// How jobs are run here.
     fn host(&self, progress: Arc<dyn Progress>) -> Host {
-        Host::new(self.engine.clone(), self.functions(progress), Arc::clone(&self.clock), self.in_flight())
+        self.host_of(self.functions(progress))
+    }
+
+    /// How `functions` are run here.
+    pub fn host_of(&self, functions: Functions) -> Host {
+        Host::new(self.engine.clone(), functions, Arc::clone(&self.clock), self.in_flight())
     }
 
     /// Finishes what earlier processes of this machine left unfinished. A job that cannot be finished now does not stand

@@ -229,14 +229,6 @@ impl Engine {
         self.append(job, |record| (record.state, record.segments) = (JobState::Transfer, Some(segments))).await
     }
 
-    /// Records that another process takes the job on.
-    ///
-    /// # Errors
-    /// As the store.
-    pub async fn adopt(&self, job: &Job) -> Result<Job> {
-        self.append(job, |record| record.tries += 1).await
-    }
-
     /// Counts a failed delivery of one of the job's events and returns how many there were; `reason` is shown until the next
     /// record. A job that has ended counts nothing.
     ///
@@ -287,7 +279,7 @@ impl Engine {
         newest
     }
 
-    /// Records that the timer drives a stalled job on; `progressed` when segments were finished since it last did. `None` when
+    /// Records that the timer, or another process, drives a job on; `progressed` when segments were finished since it last did. `None` when
     /// somebody else wrote to the ledger meanwhile: it is not stalled, or already driven on.
     ///
     /// # Errors

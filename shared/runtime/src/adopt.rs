@@ -60,7 +60,8 @@ async fn adopt(engine: &Engine, host: &str, id: JobId, adopted: &mut Adopted) ->
         adopted.events.push(engine.stop(id, JobState::Failed, &reason).await?);
         adopted.jobs.push(job);
     } else {
-        let job = engine.adopt(&job).await?;
+        let progressed = engine.last_marker(id).await?.is_some_and(|segment| segment > job.newest.at);
+        let Some(job) = engine.take_on(&job, progressed).await? else { return Ok(()) };
         adopted.events.extend(engine.redrive(&job).await?);
         adopted.jobs.push(job);
     }

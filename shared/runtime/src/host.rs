@@ -11,7 +11,7 @@ use std::{
 use futures_util::{
     FutureExt, StreamExt,
     future::{AbortHandle, Abortable},
-    stream::FuturesUnordered,
+    stream::{self, FuturesUnordered, Stream},
 };
 use stillpoint_events::{Contract, Envelope, JobEnded, Outgoing};
 use stillpoint_handler::{Effects, Functions, Invocation};
@@ -26,6 +26,15 @@ const DECISION_LOOK: Duration = Duration::from_secs(2);
 /// ... but no longer than this: `jobs cancel` waits for twice as long.
 const DECISION_LOOK_MAX: Duration = Duration::from_secs(15);
 
+/// Events to handle, and the locks of their jobs that are held already.
+#[derive(Default)]
+pub struct Work {
+    /// The events.
+    pub events: Vec<Outgoing>,
+    /// The locks.
+    pub locks: Vec<JobLock>,
+}
+
 /// Jobs that this run could not bring to an end, with the reason; their ledgers say the rest.
 pub type Ended = BTreeMap<JobId, Error>;
 
@@ -33,11 +42,19 @@ pub type Ended = BTreeMap<JobId, Error>;
 #[derive(Clone)]
 struct Delivery {
     event: Outgoing,
-    job: JobId,
+    /// None of an event that is about no job: a tick, an alarm.
+    job: Option<JobId>,
     deliveries: u32,
 }
 
 type Running = Pin<Box<dyn Future<Output = (Delivery, Option<Result<Effects>>)> + Send>>;
+
+/// A delivery under way.
+struct Active {
+    event: Outgoing,
+    job: Option<JobId>,
+    abort: AbortHandle,
+}
 
 /// Runs events through the functions until none is left.
 pub struct Host {
@@ -52,9 +69,7 @@ pub struct Host {
 struct Run {
     queue: VecDeque<Delivery>,
     running: FuturesUnordered<Running>,
-    aborts: Vec<(JobId, AbortHandle)>,
-    /// The events that are running.
-    active: Vec<Outgoing>,
+    active: Vec<Active>,
     locks: BTreeMap<JobId, JobLock>,
     ended: Ended,
 }
@@ -66,38 +81,52 @@ impl Host {
         Self { engine, functions: Arc::new(functions), clock, in_flight: in_flight.max(1) }
     }
 
-    /// Handles `events` and all that follow from them. `locks` are the jobs' locks, held until the run is over.
+    /// Handles `events` and all that follow from them, to their end. `locks` are the jobs' locks.
     ///
     /// # Cancellation
     /// Dropping the future stops everything at its next await; jobs stay unfinished until somebody takes them on.
     pub async fn run(&self, events: Vec<Outgoing>, locks: Vec<JobLock>) -> Ended {
-        let mut run = Run { locks: locks.into_iter().map(|lock| (lock.job(), lock)).collect(), ..Run::default() };
-        for event in events {
-            run.push(event);
-        }
+        self.serve(stream::iter([Work { events, locks }])).await
+    }
+
+    /// Handles work as it comes, until no more comes and all that follows from it is done. A job's lock is held for as long as any of
+    /// its events is here. Returns what could not be brought to an end of the last work that came.
+    ///
+    /// # Cancellation
+    /// As [`Host::run`].
+    pub async fn serve(&self, work: impl Stream<Item = Work>) -> Ended {
+        let mut run = Run::default();
+        let work = work.fuse();
+        futures_util::pin_mut!(work);
         // One pause across all that happens meanwhile, or a busy run would never look.
         let mut pause = DECISION_LOOK;
         let mut look = self.clock.sleep(pause).fuse();
+        let mut more = true;
         loop {
-            while run.running.len() < self.in_flight {
-                let Some(delivery) = run.queue.pop_front() else { break };
+            while let Some(delivery) = run.next(self.in_flight) {
                 self.start(&mut run, delivery);
             }
-            if run.running.is_empty() {
+            if run.running.is_empty() && !more {
                 return run.ended;
             }
             futures_util::select_biased! {
+                came = work.next() => match came {
+                    Some(work) => run.take(work),
+                    None => more = false,
+                },
                 () = look => {
                     self.look_for_decisions(&mut run).await;
                     pause = (pause * 2).min(DECISION_LOOK_MAX);
                     look = self.clock.sleep(pause).fuse();
                 }
-                finished = run.running.next() => {
-                    let Some((delivery, outcome)) = finished else { continue };
-                    run.active.retain(|event| *event != delivery.event);
+                finished = run.running.select_next_some() => {
+                    let (delivery, outcome) = finished;
+                    run.active.retain(|active| active.event != delivery.event);
+                    let job = delivery.job;
                     if let Some(outcome) = outcome {
                         self.settle(&mut run, delivery, outcome).await;
                     }
+                    run.let_go(job);
                 }
             }
         }
@@ -109,9 +138,7 @@ impl Host {
         let envelope =
             Envelope::seal(delivery.event.clone(), vault.ulid().to_string(), "stillpoint/standalone", self.clock.now());
         let (abort, registration) = AbortHandle::new_pair();
-        run.aborts.retain(|(_, abort)| !abort.is_aborted());
-        run.aborts.push((delivery.job, abort));
-        run.active.push(delivery.event.clone());
+        run.active.push(Active { event: delivery.event.clone(), job: delivery.job, abort });
         let (functions, clock) = (Arc::clone(&self.functions), Arc::clone(&self.clock));
         let pause = match delivery.deliveries {
             1 => None,
@@ -135,7 +162,8 @@ impl Host {
             Ok(effects) => return effects.events.into_iter().for_each(|event| run.push(event)),
             Err(error) => error,
         };
-        tracing::warn!(job = %delivery.job, event = delivery.event.event_type, kind = %error.kind(), "{}", error.one_line());
+        let job = delivery.job.map(tracing::field::display);
+        tracing::warn!(job, event = delivery.event.event_type, kind = %error.kind(), "{}", error.one_line());
         match reaction(error.kind(), delivery.deliveries, Patience::Operator) {
             Reaction::RetryAfter(_) => run.queue.push_back(Delivery { deliveries: delivery.deliveries + 1, ..delivery }),
             // Whoever stopped the job from elsewhere leaves giving back what it holds to the process that works on it.
@@ -145,15 +173,17 @@ impl Host {
     }
 
     async fn fail(&self, run: &mut Run, delivery: &Delivery, error: Error) {
-        run.forget(delivery.job);
+        // What is about no job comes again with the next tick.
+        let Some(job) = delivery.job else { return };
+        run.forget(job);
         // A job whose end cannot be recorded stays unfinished, for the next process to take on.
         if delivery.event.event_type != JobEnded::TYPE {
-            match self.engine.stop(delivery.job, JobState::Failed, &error.one_line()).await {
+            match self.engine.stop(job, JobState::Failed, &error.one_line()).await {
                 Ok(event) => run.push(event),
-                Err(why) => tracing::warn!(job = %delivery.job, "{}", why.one_line()),
+                Err(why) => tracing::warn!(%job, "{}", why.one_line()),
             }
         }
-        run.ended.entry(delivery.job).or_insert(error);
+        run.ended.entry(job).or_insert(error);
     }
 
     async fn look_for_decisions(&self, run: &mut Run) {
@@ -170,20 +200,61 @@ impl Host {
 }
 
 impl Run {
+    fn take(&mut self, work: Work) {
+        // What became of work before this is in its jobs' ledgers.
+        self.ended.retain(|job, _| self.locks.contains_key(job));
+        self.locks.extend(work.locks.into_iter().map(|lock| (lock.job(), lock)));
+        for event in work.events {
+            self.push(event);
+        }
+    }
+
     fn push(&mut self, event: Outgoing) {
         // Several steps may see that theirs was the last; one of them is enough.
-        if self.active.contains(&event) || self.queue.iter().any(|delivery| delivery.event == event) {
+        let is_here = self.active.iter().any(|active| active.event == event);
+        if is_here || self.queue.iter().any(|delivery| delivery.event == event) {
             return;
         }
-        // An event without a job id could only be a bug in this process; nobody would consume it.
-        if let Some(job) = event.data.get("job").and_then(|job| job.as_str()?.parse().ok()) {
-            self.queue.push_back(Delivery { event, job, deliveries: 1 });
+        let job = event.data.get("job").and_then(|job| job.as_str()?.parse().ok());
+        match job {
+            Some(job) if self.hold(job) => self.queue.push_back(Delivery { event, job: Some(job), deliveries: 1 }),
+            Some(_) => {}
+            // The timer and alarms do not wait for segments, of which there may be thousands.
+            None => self.queue.push_front(Delivery { event, job: None, deliveries: 1 }),
+        }
+    }
+
+    /// What is begun next, with at most `in_flight` under way that belong to jobs.
+    fn next(&mut self, in_flight: usize) -> Option<Delivery> {
+        let is_free = self.running.len() < in_flight || self.queue.front().is_some_and(|first| first.job.is_none());
+        if is_free { self.queue.pop_front() } else { None }
+    }
+
+    /// Holds a job's lock; `false` when another process of this machine works on it.
+    fn hold(&mut self, job: JobId) -> bool {
+        if self.locks.contains_key(&job) {
+            return true;
+        }
+        match JobLock::try_acquire(job) {
+            Ok(lock) => lock.map(|lock| self.locks.insert(job, lock)).is_some(),
+            Err(error) => {
+                tracing::warn!(%job, "{}", error.one_line());
+                false
+            }
+        }
+    }
+
+    /// Lets go of a job of which nothing is left here.
+    fn let_go(&mut self, job: Option<JobId>) {
+        let is_here = self.active.iter().any(|active| active.job == job);
+        if let Some(id) = job.filter(|_| !is_here && !self.queue.iter().any(|delivery| delivery.job == job)) {
+            self.locks.remove(&id);
         }
     }
 
     /// Drops all that is queued or under way for a job.
     fn forget(&mut self, job: JobId) {
-        self.queue.retain(|delivery| delivery.job != job);
-        self.aborts.iter().filter(|(known, _)| *known == job).for_each(|(_, abort)| abort.abort());
+        self.queue.retain(|delivery| delivery.job != Some(job));
+        self.active.iter().filter(|active| active.job == Some(job)).for_each(|active| active.abort.abort());
     }
 }

@@ -13,7 +13,7 @@ mod resources;
 
 pub use adopt::{Adopted, Begun, adopt_unfinished, begin_backup, begin_job};
 pub use dispatch::{Dispatcher, Message, Settled};
-pub use host::{Ended, Host};
+pub use host::{Ended, Host, Work};
 pub use lock::JobLock;
 pub use policy::{Patience, RETRY_PAUSES, Reaction, reaction};
 pub use resources::{host_name, segments_in_flight, segments_within};

@@ -15,6 +15,7 @@ mod lying;
 mod platform;
 mod random;
 mod target;
+mod timer;
 mod turns;
 mod world;
 
@@ -28,4 +29,5 @@ pub use lying::{Lie, LyingStore};
 pub use platform::MemoryPlatform;
 pub use random::TestRandom;
 pub use target::MemoryTarget;
+pub use timer::SITE;
 pub use world::{ITEM_PLATFORM, World};

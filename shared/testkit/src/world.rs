@@ -11,11 +11,11 @@ use stillpoint_runtime::{Host, JobLock, adopt_unfinished, begin_backup, begin_jo
 use stillpoint_store::Store;
 use stillpoint_vault::{Draft, Item, Point, Vault};
 
-use crate::{Content, Courier, Disk, FaultyStore, InlineCpu, Manners, MemoryPlatform, MemoryTarget, TestClock, TestRandom};
+use crate::{Content, Courier, Disk, FaultyStore, InlineCpu, Manners, MemoryPlatform, MemoryTarget, SITE, TestClock, TestRandom};
 
 /// Name of the platform under which a world's machines are known.
 pub const ITEM_PLATFORM: &str = "memory";
-const HOST: &str = "testhost";
+pub(crate) const HOST: &str = "testhost";
 /// Events under way at once.
 const IN_FLIGHT: usize = 3;
 /// Fast, and frames still shrink.
@@ -106,18 +106,22 @@ impl World {
         self.engine.vault()
     }
 
-    /// All functions, wired to this world.
-    #[must_use]
-    pub fn functions(&self) -> Functions {
+    pub(crate) fn wiring(&self) -> Wiring {
         let platform = Arc::<MemoryPlatform>::clone(&self.platform);
-        let wiring = Wiring {
+        Wiring {
             engine: self.engine.clone(),
             platforms: Platforms::default().with(ITEM_PLATFORM, platform),
             target: Arc::new(self.target.clone()),
             cpu: Arc::new(InlineCpu),
             progress: Arc::new(()),
             level: LEVEL,
-        };
+        }
+    }
+
+    /// All functions but the timer's, wired to this world.
+    #[must_use]
+    pub fn functions(&self) -> Functions {
+        let wiring = self.wiring();
         stillpoint_snapshot::functions(&wiring)
             .and(stillpoint_transfer::functions(&wiring))
             .and(stillpoint_commit::functions(&wiring))
@@ -125,6 +129,7 @@ impl World {
             .and(stillpoint_prune::functions(&wiring))
             .and(stillpoint_collect::functions(&wiring))
             .and(stillpoint_verify::functions(&wiring))
+            .and(stillpoint_notify::functions(&wiring, stillpoint_notify::Telling::Elsewhere))
     }
 
     /// Protects a machine with these disks, or changes which disks it has. Its disk `d` lies at `machine/d` on the platform.
@@ -133,7 +138,7 @@ impl World {
     /// As the vault.
     pub async fn protect(&self, item: &ItemName, disks: &[DiskName]) -> Result<()> {
         let source = |name: &DiskName| DiskSource { name: name.clone(), location: format!("{item}/{name}") };
-        let item = Item::new(item.clone(), ITEM_PLATFORM, "here", disks.iter().map(source).collect(), self.clock.now());
+        let item = Item::new(item.clone(), ITEM_PLATFORM, SITE, disks.iter().map(source).collect(), self.clock.now());
         self.vault().write_item(&item, true).await
     }
 

@@ -10,6 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::{
     remote,
     session::{Session, system},
+    telling,
 };
 
 /// What the operator asked for.
@@ -24,11 +25,12 @@ pub async fn run(session: &Session, wanted: Wanted) -> Result<ExitCode> {
     let Some(broker) = remote::broker(&session.global)? else {
         return Err(Error::invalid("which broker? give --broker amqp://user:password@host:port/vhost or set STILLPOINT_BROKER"));
     };
+    let webhook = telling::receiver(&session.global)?.is_some();
     let mut functions = wanted.functions;
     functions.sort_unstable();
     functions.dedup();
     let site = remote::site(&session.global)?;
-    tracing::info!(%site, ?functions, broker = broker.shown(), "worker");
+    tracing::info!(%site, ?functions, broker = broker.shown(), webhook, "worker");
     let publisher = remote::publisher(broker, site.clone(), "stillpoint/worker");
     let schedule = stillpoint_schedule::functions(
         &session.wiring(Arc::new(())),
@@ -46,7 +48,7 @@ pub async fn run(session: &Session, wanted: Wanted) -> Result<ExitCode> {
 }
 
 /// Ends with SIGTERM or Ctrl-C.
-fn stopped() -> Result<impl Future<Output = ()>> {
+pub fn stopped() -> Result<impl Future<Output = ()>> {
     let cannot = |error: std::io::Error| Error::from(error).context("cannot listen for signals");
     let mut terminated = signal(SignalKind::terminate()).map_err(cannot)?;
     let mut interrupted = signal(SignalKind::interrupt()).map_err(cannot)?;

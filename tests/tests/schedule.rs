@@ -1,0 +1,12 @@
+//! What the timer starts, and what it says of what did not happen.
+
+mod schedule {
+    mod alarms;
+    mod clocks;
+    mod deaths;
+    mod fleet;
+    mod limits;
+    mod requests;
+    mod slots;
+    mod tasks;
+}
