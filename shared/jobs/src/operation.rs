@@ -68,6 +68,32 @@ pub struct Rotation {
     pub of: u32,
 }
 
+/// Seconds of a day.
+const DAY: i64 = 86_400;
+
+impl Rotation {
+    /// Everything.
+    pub const ALL: Self = Self { part: 0, of: 1 };
+
+    /// The part that is due on the UTC day of `due`, where a period has `days` days: of any `days` days in a row each has another part,
+    /// whoever asks and however often.
+    #[must_use]
+    pub fn on_day(due: Timestamp, days: u32) -> Self {
+        let of = days.max(1);
+        let day = due.as_second().div_euclid(DAY);
+        Self { part: u32::try_from(day.rem_euclid(i64::from(of))).unwrap_or(0), of }
+    }
+
+    /// Whether an object is in this part. Follows from its name alone, and names are never used twice: an object stays in its part
+    /// as others come and go.
+    #[must_use]
+    pub fn holds(&self, name: &str) -> bool {
+        let hash = stillpoint_format::digest(name.as_bytes());
+        let number = hash.get(..8).and_then(|head| u32::from_str_radix(head, 16).ok()).unwrap_or(0);
+        number % self.of.max(1) == self.part
+    }
+}
+
 impl Operation {
     /// The machine, if it is about one.
     #[must_use]
@@ -100,5 +126,42 @@ impl Operation {
             Self::Collect => "collect",
             Self::Verify { .. } => "verify",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_part_comes_up_once_in_any_period() {
+        let at = |day: i64| Timestamp::from_second(day * DAY + 5 * 3_600).unwrap();
+        for days in [1, 2, 30, 365] {
+            for start in [-3, 20_000, 20_011] {
+                let due = |day| Rotation::on_day(at(day), days);
+                let mut parts: Vec<u32> = (start..start + i64::from(days)).map(|day| due(day).part).collect();
+                assert_eq!(due(start), due(start + i64::from(days)), "the next period is the same");
+                parts.sort_unstable();
+                assert_eq!(parts, (0..days).collect::<Vec<_>>());
+            }
+        }
+    }
+
+    #[test]
+    fn a_day_has_one_part_at_all_its_hours() {
+        let at = |text: &str| Rotation::on_day(text.parse().unwrap(), 30);
+        assert_eq!(at("2026-03-23T00:00:00Z"), at("2026-03-23T23:59:59Z"));
+        assert_ne!(at("2026-03-23T23:59:59Z"), at("2026-03-24T00:00:00Z"));
+    }
+
+    #[test]
+    fn every_object_lies_in_one_part_and_parts_are_about_equal() {
+        let names: Vec<String> = (0..3_000).map(|number| format!("packs/web-01/{number}")).collect();
+        let of = 30;
+        let sizes: Vec<usize> =
+            (0..of).map(|part| names.iter().filter(|name| Rotation { part, of }.holds(name)).count()).collect();
+        assert_eq!(sizes.iter().sum::<usize>(), names.len());
+        assert!(sizes.iter().all(|size| (50..200).contains(size)), "{sizes:?}");
+        assert!(names.iter().all(|name| Rotation::ALL.holds(name)));
     }
 }

@@ -18,15 +18,15 @@ const SEGMENT_BYTES_MAX: u64 = 4 << 30;
 /// Pages with content in one segment; bounds the marker and the memory of a step (24 MiB of map pages).
 const SEGMENT_PAGES_MAX: u32 = 1024;
 
-/// The work of one step: a run of map pages of one disk.
+/// The work of one step: a run of map pages of one disk; of a verification, a run of the packs in its plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Segment {
-    /// Position of the disk in the plan.
+    /// Position of the disk in the plan; 0 of a verification.
     pub disk: u16,
-    /// First page.
+    /// First page, or pack.
     pub first_page: u32,
-    /// Number of pages.
+    /// Number of pages, or packs.
     pub pages: u32,
     /// Bytes of data in it, for progress.
     pub bytes: u64,

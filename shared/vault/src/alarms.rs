@@ -112,6 +112,15 @@ impl Vault {
         self.append_alarm(alarms, alarm, state, occurrence).await
     }
 
+    /// Raises an alarm that is open once more, because it has become worse: somebody is to be told again. Returns the record's number, as
+    /// [`Vault::set_alarm`].
+    ///
+    /// # Errors
+    /// As the store.
+    pub async fn worsen_alarm(&self, alarms: &Alarms, alarm: &AlarmKey, occurrence: Occurrence) -> Result<Option<u32>> {
+        if alarms.is_open(alarm) { self.append_alarm(alarms, alarm, AlarmState::Raised, occurrence).await } else { Ok(None) }
+    }
+
     /// Records that somebody was told of an alarm's newest record.
     ///
     /// # Errors

@@ -27,7 +27,7 @@ mod service;
 mod settings;
 
 pub use alarms::{Alarm, Alarms, Occurrence, Standing};
-pub use audit::{Finding, Report};
+pub use audit::{Finding, Needs, Report, Shelves};
 pub use chunks::{ChunkRead, FramePool};
 pub use collection::{CollectNames, Collection, Condemned, Waits};
 pub use item::{Item, Protection};

@@ -3,6 +3,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use stillpoint_model::{AttemptId, ItemName, MarkKind, PointId, Result, policy::Reason};
+use stillpoint_store::Entry;
 
 use crate::{Kind, Name, Vault};
 
@@ -32,6 +33,9 @@ pub struct Mark {
 }
 
 impl Mark {
+    /// Most objects that a mark of damage lists. One with so many may stand for more.
+    pub const OBJECTS_MAX: usize = 1_000;
+
     /// A mark without particulars.
     #[must_use]
     pub fn new(mark: MarkKind, at: Timestamp, by: &str, why: impl Into<String>) -> Self {
@@ -109,24 +113,29 @@ impl PointEntry {
 /// The points of each machine that has any, whether or not they are committed.
 pub type PointEntries = BTreeMap<ItemName, Vec<PointEntry>>;
 
+/// What a listing shows of points.
+pub(crate) fn by_point(listing: &[Entry]) -> PointEntries {
+    let mut items = BTreeMap::<ItemName, BTreeMap<PointId, PointEntry>>::new();
+    for listed in listing {
+        let Ok(name) = listed.name.parse::<Name>() else { continue };
+        let (Name::Point(item, id) | Name::Manifest(item, id, _) | Name::Mark(item, id, _, _)) = &name else { continue };
+        let entry = items.entry(item.clone()).or_default().entry(*id).or_insert_with(|| PointEntry::new(*id));
+        match name {
+            Name::Point(..) => entry.committed = true,
+            Name::Manifest(_, _, attempt) => entry.manifests.push(attempt),
+            Name::Mark(_, _, seq, mark) => entry.marks.push((seq, mark)),
+            _ => {}
+        }
+    }
+    for entry in items.values_mut().flat_map(BTreeMap::values_mut) {
+        entry.marks.sort_unstable_by_key(|(seq, _)| *seq);
+    }
+    items.into_iter().map(|(item, points)| (item, points.into_values().collect())).collect()
+}
+
 impl Vault {
     async fn entries(&self, prefix: &str) -> Result<PointEntries> {
-        let mut items = BTreeMap::<ItemName, BTreeMap<PointId, PointEntry>>::new();
-        for listed in self.store().list(prefix).await? {
-            let Ok(name) = listed.name.parse::<Name>() else { continue };
-            let (Name::Point(item, id) | Name::Manifest(item, id, _) | Name::Mark(item, id, _, _)) = &name else { continue };
-            let entry = items.entry(item.clone()).or_default().entry(*id).or_insert_with(|| PointEntry::new(*id));
-            match name {
-                Name::Point(..) => entry.committed = true,
-                Name::Manifest(_, _, attempt) => entry.manifests.push(attempt),
-                Name::Mark(_, _, seq, mark) => entry.marks.push((seq, mark)),
-                _ => {}
-            }
-        }
-        for entry in items.values_mut().flat_map(BTreeMap::values_mut) {
-            entry.marks.sort_unstable_by_key(|(seq, _)| *seq);
-        }
-        Ok(items.into_iter().map(|(item, points)| (item, points.into_values().collect())).collect())
+        Ok(by_point(&self.store().list(prefix).await?))
     }
 
     /// What lies in the folders of all points of all machines, oldest first. One listing.
