@@ -1,56 +1,237 @@
-use std::process::ExitCode;
+use std::{collections::BTreeMap, process::ExitCode};
 
-use serde_json::json;
-use stillpoint_model::{Error, Result};
-use stillpoint_vault::Item;
+use serde_json::{Value, json};
+use stillpoint_fleet::{Fleet, Member};
+use stillpoint_model::{Error, Immutability, ItemName, PolicyName, Result, policy::Assignment};
+use stillpoint_vault::{Item, Protection, Settings};
 
-use crate::{args::Machine as Command, disks, output, remote, session::Session};
+use super::{ended_with, import};
+use crate::{
+    args::Machine as Command,
+    disks, output, remote,
+    runs::{self, Run},
+    session::Session,
+};
 
 pub async fn run(session: &Session, command: Command) -> Result<ExitCode> {
     match command {
-        Command::Add { name, platform, disk, replace } => {
+        Command::Add { name, platform, disk, replace, tag, policy } => {
             let site = remote::site(&session.global)?;
-            let item = Item::new(name, &platform, site.as_str(), disks::sources(&disk)?, jiff::Timestamp::now());
-            add(session, &item, replace).await?;
+            let mut item = Item::new(name, &platform, site.as_str(), disks::sources(&disk)?, session.vault.clock().now());
+            item.tags = tags(tag)?;
+            item.policy = policy;
+            add(session, item, replace).await
         }
-        Command::List => list(session).await?,
-        Command::Show { name } => show(session, &session.vault.item(&name).await?)?,
+        Command::Import { file, replace } => import::run(session, &file, replace).await,
+        Command::Tag { name, tag, remove } => {
+            let new = tags(tag)?;
+            let change = |item: &mut Item| {
+                item.tags.retain(|key, _| !remove.contains(key));
+                item.tags.extend(new);
+            };
+            self::change(session, &name, change).await
+        }
+        Command::Policy { name, policy, none: _ } => change(session, &name, |item| item.policy = policy).await,
+        Command::List => list(session).await,
+        Command::Show { name } => show(session, session.vault.item(&name).await?, true).await,
     }
-    Ok(ExitCode::SUCCESS)
 }
 
-/// Checks the disks, then writes the machine's record.
-pub async fn add(session: &Session, item: &Item, replace: bool) -> Result<()> {
+fn tags(given: Vec<(String, String)>) -> Result<BTreeMap<String, String>> {
+    let mut tags = BTreeMap::new();
+    for (key, value) in given {
+        if tags.contains_key(&key) {
+            return Err(Error::invalid(format!("tag {key} is given twice")));
+        }
+        tags.insert(key, value);
+    }
+    Ok(tags)
+}
+
+/// Checks the disks, then writes the machine's record. What is not given of a machine that exists stays as it is.
+async fn add(session: &Session, mut item: Item, replace: bool) -> Result<ExitCode> {
+    let name = item.name.clone();
     session.platforms.get(&item.platform)?.inspect(&item.disks).await?;
-    session.vault.write_item(item, replace).await?;
-    show(session, item)
+    let Some((newest, old)) = session.vault.newest_item(&name).await? else {
+        return write(session, None, item, 0).await;
+    };
+    if !replace {
+        return Err(Error::conflict(format!("machine {name} already exists; give --replace to change it")));
+    }
+    match &old {
+        Ok(old) => {
+            item.protection = old.protection.clone();
+            item.policy = item.policy.or_else(|| old.policy.clone());
+            if item.tags.is_empty() {
+                item.tags = old.tags.clone();
+            }
+        }
+        // The only way to mend it; what it said is lost, so that is said.
+        Err(error) => output::complain(&format!("warning: the record that is replaced cannot be read: {}", error.one_line())),
+    }
+    write(session, old.ok().as_ref(), item, newest).await
 }
 
-fn show(session: &Session, item: &Item) -> Result<()> {
-    if session.global.json {
-        return output::json(item);
+async fn change(session: &Session, name: &ItemName, change: impl FnOnce(&mut Item)) -> Result<ExitCode> {
+    let missing = || Error::missing(format!("there is no machine {name} in this vault; see `stillpoint machine list`"));
+    let (newest, old) = session.vault.newest_item(name).await?.ok_or_else(missing)?;
+    let old = old?;
+    let mut item = old.clone();
+    change(&mut item);
+    item.written = session.vault.clock().now();
+    write(session, Some(&old), item, newest).await
+}
+
+/// Writes a machine's record behind `old`, the one with the number `newest`, if it says anything else.
+async fn write(session: &Session, old: Option<&Item>, item: Item, newest: u32) -> Result<ExitCode> {
+    item.check()?;
+    if old.is_some_and(|old| is_same(old, &item)) {
+        if !session.global.json {
+            output::line("as before; nothing written");
+        }
+        return show(session, item, false).await;
     }
+    if item.policy.is_some() && item.policy != old.and_then(|old| old.policy.clone()) {
+        check_policy(&rules(session).await?, item.policy.as_ref())?;
+    }
+    refuse_shortening(session, newest > 0, std::slice::from_ref(&item)).await?;
+    session.vault.write_item_after(&item, newest).await?;
+    show(session, item, false).await
+}
+
+/// Whether two records say the same of a machine, whenever they were written.
+pub fn is_same(one: &Item, other: &Item) -> bool {
+    Item { written: other.written, ..one.clone() } == *other
+}
+
+/// The policies of the vault, without machines: so that what is done to one machine costs no look at the others.
+pub async fn rules(session: &Session) -> Result<Fleet> {
+    let mut fleet = Fleet { members: Vec::new(), policies: BTreeMap::new(), settings: Settings::default(), damaged: Vec::new() };
+    for (name, record) in session.vault.policies().await? {
+        match record {
+            Ok(record) => drop(fleet.policies.insert(name, record)),
+            Err(error) => fleet.damaged.push((format!("policy {name}"), error.one_line())),
+        }
+    }
+    Ok(fleet)
+}
+
+/// Refuses a policy that does not exist.
+pub fn check_policy(rules: &Fleet, policy: Option<&PolicyName>) -> Result<()> {
+    match policy.filter(|policy| !rules.policies.contains_key(*policy)) {
+        Some(policy) => Err(Error::missing(format!("there is no policy {policy} in this vault; see `stillpoint policy list`"))),
+        None => Ok(()),
+    }
+}
+
+/// Refuses changes of machines by which an immutable vault would keep points for less long. `existing` says that some of them may
+/// have points.
+pub async fn refuse_shortening(session: &Session, existing: bool, items: &[Item]) -> Result<()> {
+    if !existing || session.vault.settings().await?.immutability == Immutability::Off {
+        return Ok(());
+    }
+    let fleet = Fleet::load(&session.vault).await?;
+    fleet.refuse_shortening(&session.vault, &fleet.with_items(items.iter().cloned())).await
+}
+
+/// Shows a machine with its policy and its next run; `exact` has it look at the other machines where that decides when.
+async fn show(session: &Session, item: Item, exact: bool) -> Result<ExitCode> {
+    let mut fleet = rules(session).await?;
+    let damaged: Vec<String> = super::policy::damages(&fleet).collect();
+    fleet = fleet.with_item(&item);
+    let is_spread = |fleet: &Fleet| {
+        let record = fleet.member(&item.name).and_then(|member| fleet.policy_of(member));
+        record.is_some_and(|record| record.policy.schedules.iter().any(|schedule| schedule.window.is_some()))
+    };
+    let exact = exact && is_spread(&fleet);
+    if exact {
+        fleet = Fleet::load(&session.vault).await?;
+    }
+    let member = fleet.member(&item.name).ok_or_else(|| Error::internal("a machine is missing in its own fleet"))?;
+    let run = match fleet.policy_of(member) {
+        Some(record) => runs::of_machine(member, record, exact, session.vault.clock().now(), 1)?.pop(),
+        None => None,
+    };
+    let warnings: Vec<String> = damaged.into_iter().chain(member.unclear()).collect();
+    if session.global.json {
+        let mut document = document(member)?;
+        document["next_run"] = run.as_ref().map_or(Value::Null, Run::document);
+        document["warnings"] = json!(warnings);
+        output::json(&document)?;
+    } else {
+        tell(member, run.as_ref());
+    }
+    Ok(ended_with(session, &warnings))
+}
+
+/// The machine's record, and what follows for it from the policies.
+fn document(member: &Member) -> Result<Value> {
+    let mut document =
+        serde_json::to_value(&member.item).map_err(|error| Error::internal("cannot write JSON").with_source(error))?;
+    let conflict: &[PolicyName] = if let Assignment::Conflict(names) = &member.assignment { names } else { &[] };
+    document["tags"] = json!(member.item.tags);
+    document["policy"] = json!(member.item.policy);
+    document["protection"] = json!(member.item.protection);
+    document["follows"] = json!(member.policy());
+    document["in_conflict"] = json!(conflict);
+    Ok(document)
+}
+
+fn tell(member: &Member, run: Option<&Run>) {
+    let item = &member.item;
     output::line(&format!("{} on {} ({})", item.name, item.platform, item.site));
+    output::line(&format!("policy: {}", policy_of(member)));
+    if !item.tags.is_empty() {
+        output::line(&format!("tags: {}", tags_of(item)));
+    }
+    if !member.is_active() {
+        output::line(&format!("protection: {}", protection(item)));
+    }
+    if let Some(run) = run {
+        output::line(&format!("next backup: {}", run.line()));
+    }
     let rows = item.disks.iter().map(|disk| vec![disk.name.to_string(), disk.location.clone()]).collect();
     output::table(&["DISK", "PATH"], rows);
-    Ok(())
 }
 
-async fn list(session: &Session) -> Result<()> {
-    let mut items = Vec::new();
-    for name in session.vault.item_names().await? {
-        match session.vault.item(&name).await {
-            Ok(item) => items.push(item),
-            // One damaged record must not hide the other machines.
-            Err(error) => output::complain(&Error::one_line(&error)),
+fn policy_of(member: &Member) -> String {
+    match &member.assignment {
+        Assignment::None => "none".to_owned(),
+        Assignment::Policy(name) => name.to_string(),
+        Assignment::Conflict(names) => {
+            format!("conflict of {}", names.iter().map(PolicyName::as_str).collect::<Vec<_>>().join(", "))
         }
+        Assignment::Unknown(name) => format!("{name}, which does not exist"),
     }
+}
+
+fn tags_of(item: &Item) -> String {
+    item.tags.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(" ")
+}
+
+fn protection(item: &Item) -> String {
+    match &item.protection {
+        Protection::Active => "active".to_owned(),
+        Protection::Retained { .. } => "stopped, points retained".to_owned(),
+        Protection::Deleted { until, .. } => format!("stopped, deleted; undelete before {until}"),
+    }
+}
+
+async fn list(session: &Session) -> Result<ExitCode> {
+    let fleet = Fleet::load(&session.vault).await?;
+    let warnings: Vec<String> = super::policy::damages(&fleet).chain(fleet.members.iter().filter_map(Member::unclear)).collect();
     if session.global.json {
-        return output::json(&json!({ "machines": items }));
+        let machines = fleet.members.iter().map(document).collect::<Result<Vec<Value>>>()?;
+        output::json(&json!({ "machines": machines, "warnings": warnings }))?;
+    } else {
+        let names = |item: &Item| item.disks.iter().map(|disk| disk.name.as_str()).collect::<Vec<_>>().join(", ");
+        let row = |member: &Member| {
+            let item = &member.item;
+            let (platform, site) = (item.platform.clone(), item.site.clone());
+            vec![item.name.to_string(), policy_of(member), protection(item), tags_of(item), platform, site, names(item)]
+        };
+        let heads = ["MACHINE", "POLICY", "PROTECTION", "TAGS", "PLATFORM", "SITE", "DISKS"];
+        output::table(&heads, fleet.members.iter().map(row).collect());
     }
-    let names = |item: &Item| item.disks.iter().map(|disk| disk.name.as_str()).collect::<Vec<_>>().join(", ");
-    let rows =
-        items.iter().map(|item| vec![item.name.to_string(), item.platform.clone(), item.site.clone(), names(item)]).collect();
-    output::table(&["MACHINE", "PLATFORM", "SITE", "DISKS"], rows);
-    Ok(())
+    Ok(ended_with(session, &warnings))
 }
