@@ -55,6 +55,7 @@ fn every_function_has_its_own_policy_file() {
 #[test]
 fn only_collect_may_delete() {
     assert_holds(policies::deletes, &expanded().template);
+    assert_holds(policies::collects, &expanded().template);
 }
 
 #[test]

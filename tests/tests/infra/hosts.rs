@@ -5,6 +5,8 @@ use std::{fs, process::Command};
 use crate::{stack::functions_of_the_repository, tools};
 
 const UNIT: &str = "infra/systemd/stillpoint-worker@.service";
+/// The same functions without a broker, in one process.
+const SERVICE: &str = "infra/systemd/stillpoint.service";
 const CONTAINERFILE: &str = "infra/container/Containerfile";
 /// The path of the program in the unit and in the image.
 const PROGRAM: &str = "/usr/local/bin/stillpoint";
@@ -34,11 +36,11 @@ fn exposure(unit: &str) -> Option<String> {
 }
 
 /// What systemd would take for fine, and an operator would not.
-fn unit_faults(unit: &str) -> Vec<String> {
+fn faults(unit: &str, own: [&str; 2]) -> Vec<String> {
     let has = |line: &str| unit.lines().any(|one| one == line);
     let wanted = [
-        "ExecStart=/usr/local/bin/stillpoint worker $STILLPOINT_FUNCTIONS --site %i",
-        "EnvironmentFile=/etc/stillpoint/worker.env",
+        own[0],
+        own[1],
         "LoadCredential=vault-key:/etc/stillpoint/vault.key",
         "Environment=STILLPOINT_KEY_FILE=%d/vault-key",
         "Restart=on-failure",
@@ -47,7 +49,15 @@ fn unit_faults(unit: &str) -> Vec<String> {
         "NoNewPrivileges=yes",
         "ProtectSystem=strict",
     ];
-    let mut faults: Vec<String> = wanted.iter().filter(|line| !has(line)).map(|line| format!("the unit lacks {line}")).collect();
+    wanted.iter().filter(|line| !has(line)).map(|line| format!("the unit lacks {line}")).collect()
+}
+
+fn unit_faults(unit: &str) -> Vec<String> {
+    let own = [
+        "ExecStart=/usr/local/bin/stillpoint worker $STILLPOINT_FUNCTIONS --site %i",
+        "EnvironmentFile=/etc/stillpoint/worker.env",
+    ];
+    let mut faults = faults(unit, own);
     let seconds = unit.lines().find_map(|line| line.strip_prefix("TimeoutStopSec=")?.parse::<u32>().ok());
     if seconds.is_none_or(|seconds| seconds < 300) {
         faults.push("the unit gives too little time to drain".to_owned());
@@ -72,6 +82,23 @@ fn the_unit_is_closed() {
     assert_eq!(exposure(&unit), None);
     let open = unit.replace("ProtectSystem=strict", "").replace("SystemCallFilter=", "#").replace("DevicePolicy=closed", "");
     assert!(exposure(&open).is_some(), "systemd finds an open unit");
+}
+
+#[test]
+fn the_service_of_one_process_is_as_closed() {
+    let service = tools::text(SERVICE);
+    let own = ["ExecStart=/usr/local/bin/stillpoint serve", "EnvironmentFile=/etc/stillpoint/serve.env"];
+    assert_eq!(verify(&service), None);
+    assert_eq!(exposure(&service), None);
+    assert_eq!(faults(&service, own), Vec::<String>::new());
+    assert_eq!(faults(&service.replace(" serve\n", "\n"), own), [format!("the unit lacks {}", own[0])]);
+    let example = tools::text("infra/systemd/serve.env.example");
+    for wanted in
+        ["STILLPOINT_VAULT=s3://", "STILLPOINT_LOG=info", "#STILLPOINT_WEBHOOK=https://", "AWS_CHECKSUM_ALGORITHM=sha256"]
+    {
+        assert!(example.lines().any(|line| line.starts_with(wanted)), "{wanted} is missing");
+    }
+    assert!(!example.contains("STILLPOINT_BROKER"), "`serve` does the work itself");
 }
 
 #[test]

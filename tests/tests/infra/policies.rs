@@ -107,6 +107,30 @@ pub fn deletes(stack: &Stack) -> Vec<String> {
     faults
 }
 
+/// What collect may end: recovery points and packs, by hiding them, and under the one name that the buckets know.
+pub fn collects(stack: &Stack) -> Vec<String> {
+    let mut faults = Vec::new();
+    let mut deletes = 0;
+    for (_, statement) in allowed(stack).into_iter().filter(|(owner, _)| owner == DELETER) {
+        let actions = strings(&statement["Action"]);
+        if actions.iter().any(|action| ENDINGS.iter().any(|word| action.contains(word))) {
+            deletes += 1;
+            let wanted = ["${VaultBucket.Arn}/vault/packs/*", "${VaultBucket.Arn}/vault/points/*"];
+            if actions != ["s3:DeleteObject"] || strings(&statement["Resource"]) != wanted {
+                faults.push(format!("{DELETER} may {} {}", actions.join(", "), statement["Resource"]));
+            }
+        }
+    }
+    let roles = stack.of_type("AWS::IAM::Role").filter(|(_, role)| role["Policies"][0]["PolicyName"] == DELETER);
+    let named = roles.filter(|(_, role)| role["RoleName"] == "stillpoint-collect").count();
+    if deletes != 1 || named != 1 {
+        faults.push(format!(
+            "{DELETER} must have one statement that deletes, and a role of the name that the bucket's policy lets"
+        ));
+    }
+    faults
+}
+
 /// Whether the same policy denies an action to whatever runs inside a function.
 fn is_denied_to_code(stack: &Stack, owner: &str, action: &str) -> bool {
     statements(stack).iter().any(|(other, statement)| {

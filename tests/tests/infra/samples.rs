@@ -98,6 +98,14 @@ fn collect_and_only_collect_may_delete() {
         stack.0["Resources"]["AnotherRole"] = policy(name);
         assert_eq!(policies::deletes(&stack).len(), faults, "{name}");
     }
+    let statement = "CollectRole/Properties/Policies/0/PolicyDocument/Statement/3";
+    assert_all_found(&[
+        (policies::collects, "CollectRole/Properties/RoleName", json!("stillpoint-collector"), "of the name"),
+        (policies::collects, &format!("{statement}/Action"), json!(["s3:DeleteObject", "s3:DeleteObjectVersion"]), "Version"),
+        (policies::collects, &format!("{statement}/Resource/1"), json!("${VaultBucket.Arn}/vault/p*"), "may s3:DeleteObject"),
+        (policies::collects, &format!("{statement}/Resource/-"), json!("${VaultBucket.Arn}/vault/jobs/*"), "vault/jobs"),
+        (policies::collects, statement, Value::Null, "one statement"),
+    ]);
 }
 
 #[test]
