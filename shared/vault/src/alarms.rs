@@ -78,11 +78,8 @@ impl Vault {
     /// # Errors
     /// As the store.
     pub async fn alarms(&self) -> Result<Alarms> {
-        let record = |name| if let Name::Alarm(key, seq, state) = name { Some((key, seq, state)) } else { None };
-        let mut records = self.names(Name::ALARMS, record).await?;
-        records.sort_unstable();
         let mut alarms = BTreeMap::<AlarmKey, Standing>::new();
-        for (key, seq, state) in records {
+        for (key, seq, state) in self.alarm_records().await? {
             let standing = alarms.entry(key).or_insert(Standing { newest: seq, last: (seq, state), told: false });
             standing.newest = seq;
             match state {
@@ -91,6 +88,17 @@ impl Vault {
             }
         }
         Ok(Alarms(alarms))
+    }
+
+    /// Numbers and states of the records of all alarms, in their order; one listing.
+    ///
+    /// # Errors
+    /// As the store.
+    pub async fn alarm_records(&self) -> Result<Vec<(AlarmKey, u32, AlarmState)>> {
+        let record = |name| if let Name::Alarm(key, seq, state) = name { Some((key, seq, state)) } else { None };
+        let mut records = self.names(Name::ALARMS, record).await?;
+        records.sort_unstable();
+        Ok(records)
     }
 
     /// Raises an alarm that is not open, or resolves one that is, and returns the record's number; `None` when there is nothing to do
