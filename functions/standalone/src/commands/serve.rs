@@ -10,7 +10,7 @@ use stillpoint_runtime::{Work, adopt_unfinished, host_name};
 use stillpoint_schedule::Place;
 
 use super::worker::stopped;
-use crate::{remote, session::Session};
+use crate::{remote, session::Session, telling};
 
 /// What the operator asked for.
 pub struct Wanted {
@@ -33,12 +33,13 @@ pub async fn run(session: &Session, wanted: Wanted) -> Result<ExitCode> {
     if session.remote.is_some() {
         return Err(Error::invalid("serve does the work itself: leave the broker out, or run `stillpoint worker`"));
     }
+    let webhook = telling::receiver(&session.global)?.is_some();
     let site = remote::site(&session.global)?;
     let place = Place { site: site.to_string(), host: host_name(), carrier: Carrier::Process };
     let wiring = session.wiring(Arc::new(()));
     let schedule = stillpoint_schedule::functions(&wiring, Arc::new(NoBacklog), place, wanted.stalled_after);
     let host = session.host_of(session.functions(Arc::new(())).and(schedule));
-    tracing::info!(%site, vault = session.vault.store().url(), "serving");
+    tracing::info!(%site, vault = session.vault.store().url(), webhook, "serving");
     tokio::select! {
         ended = host.serve(ticks(session, wanted.tick)) => {
             drop(ended);
