@@ -1,7 +1,7 @@
 use stillpoint_events::{AlarmChanged, Outgoing};
 use stillpoint_fleet::{SettledSlot, Settlement};
 use stillpoint_jobs::{Engine, Job, Operation};
-use stillpoint_model::{AlarmKey, AlarmKind, AlarmState, ErrorKind, JobId, JobState, Result};
+use stillpoint_model::{AlarmKey, AlarmKind, AlarmState, ErrorKind, JobId, JobState, Result, Subject};
 use stillpoint_vault::Occurrence;
 
 use crate::view::View;
@@ -44,7 +44,7 @@ impl Alarms<'_> {
     /// Jobs that failed, and those whose success settles an earlier trouble.
     pub(crate) async fn jobs(&self) -> Result<Vec<Outgoing>> {
         let mut events = Vec::new();
-        let settles = |kind| matches!(kind, AlarmKind::JobFailed | AlarmKind::SlotMissed);
+        let settles = |kind| matches!(kind, AlarmKind::JobFailed | AlarmKind::SlotMissed | AlarmKind::NoGoodPoint);
         let open: Vec<(&AlarmKey, u32)> = self.view.alarms.open().filter(|(alarm, _)| settles(alarm.kind)).collect();
         for listing in self.view.jobs.values() {
             let failed = listing.state == JobState::Failed;
@@ -56,7 +56,13 @@ impl Alarms<'_> {
             if failed {
                 events.extend(self.failed(&job).await?);
             } else {
-                for (alarm, seq) in open.iter().filter(|(alarm, _)| alarm.subject == job.request.what.subject()) {
+                // A verification of a machine says nothing of its backups.
+                let is_own = |alarm: &AlarmKey| {
+                    let of_item = matches!(alarm.subject, Subject::Item(_));
+                    alarm.subject == job.request.what.subject()
+                        && (!of_item || matches!(job.request.what, Operation::Backup { .. }))
+                };
+                for (alarm, seq) in open.iter().filter(|(alarm, _)| is_own(alarm)) {
                     events.extend(self.succeeded(&job, alarm, *seq).await?);
                 }
             }
@@ -92,8 +98,7 @@ impl Alarms<'_> {
 
     async fn succeeded(&self, job: &Job, alarm: &AlarmKey, seq: u32) -> Result<Option<Outgoing>> {
         let raised = self.engine.vault().alarm(alarm, seq, AlarmState::Raised).await?;
-        let before = |ms: u64| i64::try_from(ms).is_ok_and(|ms| ms <= raised.at.as_millisecond());
-        let earlier = raised.job.map_or_else(|| before(job.id.timestamp_ms()), |failed| failed >= job.id);
+        let earlier = raised.job.map_or_else(|| job.newest.at <= raised.at, |failed| failed >= job.id);
         if earlier {
             return Ok(None);
         }

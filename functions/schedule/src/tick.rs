@@ -143,6 +143,7 @@ impl Handler for Schedule {
         let newest = Tick::newest(vault).await?;
         let fleet = Fleet::load(vault).await?;
         complain(&fleet);
+        fleet.write_digest(vault).await?;
         let last = newest.as_ref().map(|(_, tick)| tick);
         let due = due::due(&fleet, due::since(last.map(|tick| tick.at), now), now);
         let tasks = tasks::due(&fleet, vault.identity().created, now);

@@ -5,7 +5,9 @@ use stillpoint_model::{
     ItemName, PolicyName, Result,
     policy::{Assignment, ItemFacts, Policy, Share, assign},
 };
-use stillpoint_vault::{Item, PolicyRecord, Protection, Settings, Vault};
+use stillpoint_vault::{Item, Name, PolicyRecord, Protection, Settings, Vault};
+
+use crate::digest::{self, Records};
 
 /// A machine and what follows for it from all policies.
 #[derive(Debug, Clone)]
@@ -65,31 +67,44 @@ pub struct Fleet {
     pub settings: Settings,
     /// Records that cannot be read: whose, and why.
     pub damaged: Vec<(String, String)>,
+    wanted: Option<Name>,
 }
 
 impl Fleet {
-    /// Reads all of it; three listings, and what this process has not read before.
+    /// Reads all of it; three listings, and the digest or what this process has not read before.
     ///
     /// # Errors
     /// As the store; `corrupt` when the settings are. A policy or machine that cannot be read is in `damaged`.
     pub async fn load(vault: &Vault) -> Result<Self> {
         let settings = vault.settings().await?;
+        let records = Records::read(vault).await?;
         let mut damaged = Vec::new();
         let mut items = Vec::new();
-        for (name, item) in vault.items().await? {
+        for (name, item) in records.items {
             match item {
                 Ok(item) => items.push(item),
                 Err(error) => damaged.push((format!("machine {name}"), error.one_line())),
             }
         }
         let mut policies = BTreeMap::new();
-        for (name, record) in vault.policies().await? {
+        for (name, record) in records.policies {
             match record {
                 Ok(record) => drop(policies.insert(name, record)),
                 Err(error) => damaged.push((format!("policy {name}"), error.one_line())),
             }
         }
-        Ok(Self::assemble(items, policies, settings, damaged))
+        let wanted = records.wanted.filter(|_| damaged.is_empty());
+        Ok(Self { wanted, ..Self::assemble(items, policies, settings, damaged) })
+    }
+
+    /// Writes the digest that would have saved reading many records one by one, if so many were read.
+    ///
+    /// # Errors
+    /// As the store.
+    pub async fn write_digest(&self, vault: &Vault) -> Result<()> {
+        let Some(name) = &self.wanted else { return Ok(()) };
+        let items = self.members.iter().map(|member| member.item.clone()).collect();
+        digest::write(vault, name, items, self.policies.values().cloned().collect()).await
     }
 
     fn assemble(
@@ -115,7 +130,7 @@ impl Fleet {
                 members[place].share = share;
             }
         }
-        Self { members, policies, settings, damaged }
+        Self { members, policies, settings, damaged, wanted: None }
     }
 
     /// The fleet as it would be with this version of a policy, written at `written`.

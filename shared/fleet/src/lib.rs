@@ -1,6 +1,7 @@
 //! The fleet: all machines and policies of a vault with what holds between them, the settled slots of their schedules, and what
 //! becomes of their recovery points. Reads and writes the vault; the rules themselves are pure and lie in `model::policy`.
 
+mod digest;
 mod fleet;
 mod keeping;
 mod shortening;

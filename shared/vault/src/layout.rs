@@ -35,6 +35,8 @@ pub enum Name {
     Tick(u32),
     /// `alarms/<kind>/<machine or @task>/<seq>-<state>.json`
     Alarm(AlarmKey, u32, AlarmState),
+    /// `fleet/<hash>.json`: the newest records of all machines and policies, whose names have this hash, in one object.
+    Fleet(String),
     /// `collect/<seq>.json`: what one run of `collect` condemned, and the fate of what was condemned before.
     Collect(u32),
     /// `collect/<seq>-waits.json`: the jobs that must have ended before what the record condemned is deleted.
@@ -100,6 +102,8 @@ impl Name {
     pub const TICKS: &'static str = "ticks";
     /// Folder of all alarms.
     pub const ALARMS: &'static str = "alarms";
+    /// Folder of the fleet's digests.
+    pub const FLEET: &'static str = "fleet";
     /// Folder of what `collect` condemned.
     pub const COLLECT: &'static str = "collect";
     /// Folder of all job ledgers; its folders are UTC days.
@@ -193,6 +197,7 @@ impl fmt::Display for Name {
             Self::Slot(due, subject) => write!(f, "{}/{subject}.json", Self::slots_folder(*due)),
             Self::Tick(seq) => write!(f, "ticks/{seq:010}.json"),
             Self::Alarm(alarm, seq, state) => write!(f, "{}/{seq:06}-{state}.json", Self::alarm_folder(alarm)),
+            Self::Fleet(hash) => write!(f, "fleet/{hash}.json"),
             Self::Collect(seq) => write!(f, "collect/{seq:06}.json"),
             Self::CollectWaits(seq) => write!(f, "collect/{seq:06}-waits.json"),
             Self::Census(item, seq) => write!(f, "collect/census/{item}/{seq:06}.json"),
@@ -217,6 +222,11 @@ fn number(text: &str) -> Option<u32> {
     text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
 }
 
+/// BLAKE3 in lowercase hex.
+fn is_hash(text: &str) -> bool {
+    text.len() == 64 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
+
 fn parse(text: &str) -> Option<Name> {
     let parts: Vec<&str> = text.split('/').collect();
     let json = |part: &str| number(part.strip_suffix(".json")?);
@@ -237,6 +247,7 @@ fn parse(text: &str) -> Option<Name> {
             let (seq, state) = worded(record)?;
             Name::Alarm(AlarmKey { kind: kind.parse().ok()?, subject: subject.parse().ok()? }, seq, state.parse().ok()?)
         }
+        ["fleet", hash] => Name::Fleet(hash.strip_suffix(".json").filter(|hash| is_hash(hash))?.to_owned()),
         ["collect", record] => match worded(record) {
             Some((seq, word)) if word == "waits" => Name::CollectWaits(seq),
             _ => Name::Collect(json(record)?),
@@ -311,6 +322,7 @@ mod tests {
                 Name::Alarm("slot-missed/web-01".parse().unwrap(), 1, AlarmState::Raised),
                 "alarms/slot-missed/web-01/000001-raised.json".to_owned(),
             ),
+            (Name::Fleet("5e".repeat(32)), format!("fleet/{}.json", "5e".repeat(32))),
             (Name::Collect(3), "collect/000003.json".to_owned()),
             (Name::CollectWaits(3), "collect/000003-waits.json".to_owned()),
             (Name::Census(item.clone(), 4), "collect/census/web-01/000004.json".to_owned()),

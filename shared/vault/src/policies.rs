@@ -81,11 +81,18 @@ impl Vault {
     /// # Errors
     /// As the store.
     pub async fn policies(&self) -> Result<Vec<(PolicyName, Result<PolicyRecord>)>> {
-        let newest = self.policy_numbers().await?;
+        Ok(self.read_policies(self.policy_numbers().await?).await)
+    }
+
+    /// Records of policies by their numbers, some at a time, in the order given.
+    pub async fn read_policies(
+        &self,
+        numbers: impl IntoIterator<Item = (PolicyName, u32)>,
+    ) -> Vec<(PolicyName, Result<PolicyRecord>)> {
         let read = |(name, seq): (PolicyName, u32)| async move {
             let record = self.policy_version(&name, seq).await;
             (name, record)
         };
-        Ok(stream::iter(newest.into_iter().map(read)).buffered(IN_FLIGHT).collect().await)
+        stream::iter(numbers.into_iter().map(read)).buffered(IN_FLIGHT).collect().await
     }
 }

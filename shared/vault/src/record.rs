@@ -58,6 +58,12 @@ impl Vault {
         self.kept.names(prefix)
     }
 
+    /// Whether this process has created or read a record, so that reading it takes no request.
+    #[must_use]
+    pub fn has_read(&self, name: &Name) -> bool {
+        self.kept.get(&name.to_string()).is_some()
+    }
+
     /// Reads and checks a record.
     ///
     /// # Errors

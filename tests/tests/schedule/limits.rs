@@ -29,9 +29,9 @@ async fn race(world: &World, minutes: usize) -> usize {
 
 #[tokio::test]
 async fn a_policy_s_limit_holds_exactly_however_many_timers_tick() {
-    let world = world(11, 20, "every = \"4h\"\nwindow = \"3h\"", "[limits]\nconcurrent = 3\n").await;
+    let world = world(11, 20, "every = \"4h\"", "[limits]\nconcurrent = 3\n").await;
     pass(&world, SignedDuration::from_mins(2 * 60));
-    assert_eq!(race(&world, 170).await, 3);
+    assert_eq!(race(&world, 50).await, 3);
     let counts = counts(&world).await;
     assert!(counts.len() == 20 && counts.values().all(|count| *count == 1), "all had their turn: {counts:?}");
 }
@@ -39,8 +39,8 @@ async fn a_policy_s_limit_holds_exactly_however_many_timers_tick() {
 #[tokio::test]
 async fn limits_of_the_vault_and_of_a_site_hold_across_policies() {
     for (vault_wide, of_site, expected) in [(Some(4), None, 4), (None, Some(2), 2), (Some(3), Some(5), 3)] {
-        let world = world(12, 6, "every = \"4h\"\nwindow = \"3h\"", "").await;
-        world.vault().write_policy(&policy("more", "every = \"4h\"\nwindow = \"3h\"", "")).await.unwrap();
+        let world = world(12, 6, "every = \"4h\"", "").await;
+        world.vault().write_policy(&policy("more", "every = \"4h\"", "")).await.unwrap();
         for number in 6..12 {
             add(&world, number, "more").await;
         }
@@ -50,7 +50,7 @@ async fn limits_of_the_vault_and_of_a_site_hold_across_policies() {
         };
         world.vault().change_settings(change).await.unwrap();
         pass(&world, SignedDuration::from_mins(2 * 60));
-        assert_eq!(race(&world, 100).await, expected);
+        assert_eq!(race(&world, 50).await, expected);
     }
 }
 

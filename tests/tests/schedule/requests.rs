@@ -27,6 +27,14 @@ async fn an_idle_tick_over_a_thousand_machines_and_a_hundred_policies_costs_few_
         add(&world, number, &format!("p{}", number % POLICIES)).await;
     }
     world.tick().await.unwrap();
+    let cold = world.restart().await.unwrap();
+    cold.tick().await.unwrap();
+    let cold = world.restart().await.unwrap();
+    let opened = requests(&cold);
+    assert!(cold.tick().await.unwrap().is_empty());
+    let made = requests(&cold) - opened;
+    assert!(made <= REQUESTS_MAX, "of a process that has just started: {made} requests");
+    println!("an idle tick of a process that has just started: {made} requests");
     for minute in 0..40 {
         let before = requests(&world);
         let begin = Instant::now();
