@@ -107,6 +107,22 @@ impl Fleet {
         digest::write(vault, name, items, self.policies.values().cloned().collect()).await
     }
 
+    /// The policies alone, without machines: for what is done to one machine without a look at the others.
+    ///
+    /// # Errors
+    /// As the store. A policy that cannot be read is in `damaged`.
+    pub async fn of_policies(vault: &Vault) -> Result<Self> {
+        let mut damaged = Vec::new();
+        let mut policies = BTreeMap::new();
+        for (name, record) in vault.policies().await? {
+            match record {
+                Ok(record) => drop(policies.insert(name, record)),
+                Err(error) => damaged.push((format!("policy {name}"), error.one_line())),
+            }
+        }
+        Ok(Self::assemble(Vec::new(), policies, Settings::default(), damaged))
+    }
+
     fn assemble(
         items: Vec<Item>,
         policies: BTreeMap<PolicyName, PolicyRecord>,
