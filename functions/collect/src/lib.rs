@@ -1,11 +1,26 @@
 //! Collect: the only code that deletes vault objects.
 //!
 //! * **Consumes** `collect.requested`, `job.ended`.
-//! * **Emits** `job.ended`.
+//! * **Emits** nothing.
 //! * **Idempotency key:** the job; of runs at the same moment one creates the next `collect/<seq>.json`.
 //! * **Permissions:** list and read everything but packs' content, create records of collect, marks and ledger records; **delete**.
 //! * **What survives a crash:** what was condemned; the next run settles it.
+#![doc = include_str!("protocol.md")]
 
+mod census;
+mod collect;
+mod deletion;
+mod fates;
+mod intent;
+mod look;
+mod margins;
+mod records;
+mod references;
+mod run;
+mod sweep;
 mod wiring;
 
+pub use collect::Collect;
+pub use margins::Margins;
+pub use run::{Findings, preview};
 pub use wiring::functions;

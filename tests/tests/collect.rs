@@ -1,0 +1,9 @@
+//! `collect`: nothing that is needed goes, whatever happens at the same time and whenever a process dies; all that is not goes in
+//! the end.
+
+#[cfg(test)]
+#[path = "collect/protocol.rs"]
+mod protocol;
+#[cfg(test)]
+#[path = "collect/vaults.rs"]
+mod vaults;
