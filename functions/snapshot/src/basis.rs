@@ -4,8 +4,8 @@ use std::{cmp::Reverse, collections::BTreeSet};
 
 use stillpoint_format::{Manifest, PackUse};
 use stillpoint_jobs::Neighbour;
-use stillpoint_model::{ErrorKind, ItemName, MarkKind, PointId, Result};
-use stillpoint_vault::{Condemned, Name, Point, PointEntry, Vault};
+use stillpoint_model::{Error, ErrorKind, ItemName, MarkKind, PointId, Result};
+use stillpoint_vault::{Condemned, Mark, Name, Point, PointEntry, Vault};
 
 /// Other machines whose newest points are searched for similar pages. Each costs a transfer step one manifest in memory.
 const NEIGHBOURS_MAX: usize = 4;
@@ -57,10 +57,12 @@ impl Basis {
         let candidates = self.candidates(vault, item).await?;
         for entry in candidates.into_iter().rev().take(PARENTS_TRIED_MAX) {
             let id = entry.id;
-            match read_point(vault, item, id).await {
-                Ok(found) => {
+            let read = async { Ok::<_, Error>((read_point(vault, item, id).await?, damage(vault, item, &entry).await?)) };
+            match read.await {
+                Ok((found, damage)) => {
                     self.parent = Some(found);
-                    return self.find_corrupt(vault, item, &entry).await;
+                    self.avoid_damage(id, damage);
+                    return Ok(());
                 }
                 Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Missing) => {
                     self.warnings.push(format!("point {id} cannot be compared with: {}", error.one_line()));
@@ -78,18 +80,15 @@ impl Basis {
         Ok(entries.filter(is_candidate).collect())
     }
 
-    /// What a verification found wrong with a point: stored anew, so that the new point is whole.
-    async fn find_corrupt(&mut self, vault: &Vault, item: &ItemName, entry: &PointEntry) -> Result<()> {
-        let Some(seq) = entry.damaged() else { return Ok(()) };
-        let mark = vault.read_mark(item, entry.id, seq, MarkKind::Damaged).await?;
+    /// What a verification found wrong with the parent is stored anew, so that the new point is whole.
+    fn avoid_damage(&mut self, id: PointId, damage: Option<Mark>) {
+        let Some(mark) = damage else { return };
         self.warnings.push(format!(
-            "point {} was found damaged by a verification ({}); what its {} damaged objects held is stored again",
-            entry.id,
+            "point {id} was found damaged by a verification ({}); what its {} damaged objects held is stored again",
             mark.why,
             mark.objects.len()
         ));
         self.corrupt.extend(mark.objects);
-        Ok(())
     }
 
     async fn find_neighbours(&mut self, vault: &Vault, item: &ItemName, packs: &mut Vec<PackUse>) -> Result<()> {
@@ -108,6 +107,19 @@ impl Basis {
         }
         Ok(())
     }
+}
+
+/// What a verification found wrong with a point.
+///
+/// # Errors
+/// `corrupt` when it is not known what of the point is sound: the mark cannot be read, or does not list all.
+async fn damage(vault: &Vault, item: &ItemName, entry: &PointEntry) -> Result<Option<Mark>> {
+    let Some(seq) = entry.damaged() else { return Ok(None) };
+    let mark = vault.read_mark(item, entry.id, seq, MarkKind::Damaged).await?;
+    if mark.objects.len() >= Mark::OBJECTS_MAX {
+        return Err(Error::corrupt(format!("a verification found {} of its objects damaged, or more", mark.objects.len())));
+    }
+    Ok(Some(mark))
 }
 
 async fn read_point(vault: &Vault, item: &ItemName, id: PointId) -> Result<(Point, Manifest)> {

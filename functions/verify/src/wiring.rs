@@ -1,10 +1,18 @@
+use std::sync::Arc;
+
 use stillpoint_events::Function;
 use stillpoint_handler::Functions;
 use stillpoint_jobs::{Ending, Operation, Wiring};
 
+use crate::{Finish, Prepare, Read};
+
 /// The function over its ports.
 #[must_use]
 pub fn functions(wiring: &Wiring) -> Functions {
-    let engine = || wiring.engine.clone();
-    Functions::default().with(Function::Verify, Ending::new(engine(), |operation| matches!(operation, Operation::Verify { .. })))
+    let Wiring { engine, cpu, progress, .. } = wiring.clone();
+    Functions::default()
+        .with(Function::Verify, Prepare::new(engine.clone(), Arc::clone(&progress)))
+        .with(Function::Verify, Read::new(engine.clone(), cpu, progress))
+        .with(Function::Verify, Finish::new(engine.clone()))
+        .with(Function::Verify, Ending::new(engine, |operation| matches!(operation, Operation::Verify { .. })))
 }
