@@ -1,12 +1,18 @@
 //! The command line.
 
+mod points;
+mod policy;
+
 use std::{path::PathBuf, time::Duration};
 
 use clap::{ArgGroup, Args, Parser, Subcommand};
 use stillpoint_broker::Site;
 use stillpoint_events::Function;
 use stillpoint_kms::KeyArn;
-use stillpoint_model::{Consistency, DiskName, Error, ItemName, JobId};
+use stillpoint_model::{Consistency, DiskName, Error, ItemName, JobId, PolicyName};
+
+pub use points::{Limit, Marked, Point, Settings, Stop};
+pub use policy::Policy;
 
 /// Backs up virtual machines to object storage, provably.
 #[derive(Debug, Parser)]
@@ -39,6 +45,12 @@ pub struct Global {
     /// The site that reaches the machine or the target [default: this host]
     #[arg(long, global = true, value_name = "SITE", env = "STILLPOINT_SITE")]
     pub site: Option<Site>,
+    /// Where alarms are told by signed requests, https://… [default: the log of services alone]
+    #[arg(long, global = true, value_name = "URL", env = "STILLPOINT_WEBHOOK", hide_env_values = true)]
+    pub webhook: Option<String>,
+    /// A file with the secret that those are signed with
+    #[arg(long, global = true, value_name = "FILE", env = "STILLPOINT_WEBHOOK_SECRET_FILE")]
+    pub webhook_secret_file: Option<PathBuf>,
     /// Print one JSON document
     #[arg(long, global = true)]
     pub json: bool,
@@ -60,9 +72,12 @@ pub enum Command {
     /// Make, describe, check or open a vault
     #[command(subcommand)]
     Vault(Vault),
-    /// Add and list machines
+    /// Add and list machines, and say what policies choose them by
     #[command(subcommand)]
     Machine(Machine),
+    /// Apply, list, show or preview policies
+    #[command(subcommand)]
+    Policy(Policy),
     /// Back machines up now
     Backup {
         /// The machines
@@ -82,6 +97,26 @@ pub enum Command {
     Points {
         /// The machine
         name: ItemName,
+        /// Also those that are deleted
+        #[arg(long)]
+        all: bool,
+    },
+    /// Hold, release, delete or undelete one recovery point
+    #[command(subcommand)]
+    Point(Point),
+    /// Delete softly what no policy keeps any more
+    Prune {
+        /// Only show what would be deleted, and why
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Check that everything every recovery point needs is there, and read what is chosen to the last byte
+    Verify {
+        /// One machine's points [default: all machines]
+        name: Option<ItemName>,
+        /// Also read this part of all packs, such as 1/30 (parts count from 1), or all
+        #[arg(long, value_name = "PART", value_parser = crate::commands::read_part)]
+        read: Option<stillpoint_jobs::Rotation>,
     },
     /// Write a recovery point's disks to files or block devices
     #[command(group = ArgGroup::new("target").required(true).args(["to", "disk"]))]
@@ -118,9 +153,18 @@ pub enum Command {
         #[arg(long, value_name = "BYTES")]
         length: Option<u64>,
     },
+    /// Run every function and the timer in this process, until SIGTERM
+    Serve {
+        /// How often the timer ticks
+        #[arg(long, value_name = "TIME", default_value = "1m", value_parser = duration)]
+        tick: Duration,
+        /// How long a job that a broker carries shows no progress before its messages are taken to be lost
+        #[arg(long, value_name = "TIME", default_value = "10m", value_parser = duration)]
+        stalled_after: Duration,
+    },
     /// Consume the queues of functions at a site, until SIGTERM
     Worker {
-        /// schedule, snapshot, transfer, commit, restore
+        /// schedule, snapshot, transfer, commit, restore, prune, collect, verify, notify
         #[arg(required = true, value_name = "FUNCTION")]
         functions: Vec<Function>,
         /// How often the timer ticks, where `schedule` is among the functions
@@ -137,6 +181,12 @@ pub enum Command {
     Dead {
         #[command(subcommand)]
         command: Option<Dead>,
+    },
+    /// List open alarms; exit code 3 when there are any
+    Alarms {
+        /// Every record of every alarm, also of those that were resolved
+        #[arg(long)]
+        all: bool,
     },
     /// List jobs, or show, watch or cancel one
     Jobs {
@@ -162,8 +212,10 @@ pub enum Vault {
         #[arg(value_name = "ARN")]
         key: KeyArn,
     },
-    /// Describe the vault
+    /// Describe the vault and its settings
     Info,
+    /// Change what holds for the whole vault
+    Set(Settings),
     /// Check that everything every recovery point needs exists
     Check,
     /// Open a vault that was made elsewhere: puts a key file for it on this machine, unless it opens through AWS KMS here
@@ -192,6 +244,50 @@ pub enum Machine {
         /// Change the disks of a machine that exists
         #[arg(long)]
         replace: bool,
+        /// A tag; with --replace the tags given, if any, take the place of those it has
+        #[arg(long, value_name = "KEY=VALUE", value_parser = tag)]
+        tag: Vec<(String, String)>,
+        /// Put it under this policy [default with --replace: the one it is put under]
+        #[arg(long, value_name = "POLICY")]
+        policy: Option<PolicyName>,
+    },
+    /// Add many machines from one file: all or, if anything is wrong, none
+    Import {
+        /// A file with a [[machine]] table for each: name, disks, platform, tags, policy; - for standard input
+        file: PathBuf,
+        /// Change machines that exist otherwise
+        #[arg(long)]
+        replace: bool,
+    },
+    /// Give a machine tags, or take some away
+    #[command(group = ArgGroup::new("change").required(true).multiple(true).args(["tag", "remove"]))]
+    Tag {
+        /// Its name
+        name: ItemName,
+        /// A tag to set
+        #[arg(value_name = "KEY=VALUE", value_parser = tag)]
+        tag: Vec<(String, String)>,
+        /// The key of a tag to take away
+        #[arg(long, value_name = "KEY")]
+        remove: Vec<String>,
+    },
+    /// Put a machine under a policy by name
+    #[command(group = ArgGroup::new("which").required(true).args(["policy", "none"]))]
+    Policy {
+        /// Its name
+        name: ItemName,
+        /// The policy
+        policy: Option<PolicyName>,
+        /// Leave it to names and tags in policies again
+        #[arg(long)]
+        none: bool,
+    },
+    /// End a machine's protection: no scheduled backups, nothing pruned; `machine undelete` takes that back
+    Stop(Stop),
+    /// Protect a machine again that was stopped with --delete, while that can be taken back, or with --retain
+    Undelete {
+        /// Its name
+        name: ItemName,
     },
     /// List machines
     List,
@@ -273,6 +369,12 @@ fn disk(text: &str) -> Result<(DiskName, PathBuf), Error> {
         return Err(Error::invalid(format!("disk {name} has no path")));
     }
     Ok((name.parse()?, PathBuf::from(path)))
+}
+
+fn tag(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("a tag is given as KEY=VALUE")?;
+    stillpoint_model::policy::check_tag(key, value)?;
+    Ok((key.to_owned(), value.to_owned()))
 }
 
 fn keep(text: &str) -> Result<jiff::Span, String> {

@@ -5,6 +5,7 @@ use stillpoint_events::Outgoing;
 use stillpoint_jobs::{Job, Operation};
 use stillpoint_model::{Consistency, Error, ItemName, JobState, Result};
 use stillpoint_runtime::{Begun, begin_backup};
+use stillpoint_vault::Protection;
 
 use super::{duration_ms, exit_code, outcome_of};
 use crate::{interrupt::Interrupt, output, remote, session::Session};
@@ -88,6 +89,11 @@ async fn begin(
         }
         // What can be refused is refused before there is a job.
         let item = session.vault.item(name).await?;
+        if item.protection != Protection::Active {
+            return Err(Error::invalid(format!(
+                "machine {name} is stopped; `stillpoint machine undelete {name}` protects it again"
+            )));
+        }
         if let Some(remote) = &session.remote {
             remote.check(&item.site).await?;
         }

@@ -3,9 +3,9 @@ use std::{collections::BTreeMap, process::ExitCode};
 use serde_json::{Value, json};
 use stillpoint_fleet::{Fleet, Member};
 use stillpoint_model::{Error, Immutability, ItemName, PolicyName, Result, policy::Assignment};
-use stillpoint_vault::{Item, Protection, Settings};
+use stillpoint_vault::{Item, Protection};
 
-use super::{ended_with, import};
+use super::{ended_with, import, machine_stop};
 use crate::{
     args::Machine as Command,
     disks, output, remote,
@@ -32,6 +32,8 @@ pub async fn run(session: &Session, command: Command) -> Result<ExitCode> {
             self::change(session, &name, change).await
         }
         Command::Policy { name, policy, none: _ } => change(session, &name, |item| item.policy = policy).await,
+        Command::Stop(wanted) => machine_stop::stop(session, wanted).await,
+        Command::Undelete { name } => machine_stop::undelete(session, &name).await,
         Command::List => list(session).await,
         Command::Show { name } => show(session, session.vault.item(&name).await?, true).await,
     }
@@ -92,7 +94,7 @@ async fn write(session: &Session, old: Option<&Item>, item: Item, newest: u32) -
         return show(session, item, false).await;
     }
     if item.policy.is_some() && item.policy != old.and_then(|old| old.policy.clone()) {
-        check_policy(&rules(session).await?, item.policy.as_ref())?;
+        check_policy(&Fleet::of_policies(&session.vault).await?, item.policy.as_ref())?;
     }
     refuse_shortening(session, newest > 0, std::slice::from_ref(&item)).await?;
     session.vault.write_item_after(&item, newest).await?;
@@ -102,18 +104,6 @@ async fn write(session: &Session, old: Option<&Item>, item: Item, newest: u32) -
 /// Whether two records say the same of a machine, whenever they were written.
 pub fn is_same(one: &Item, other: &Item) -> bool {
     Item { written: other.written, ..one.clone() } == *other
-}
-
-/// The policies of the vault, without machines: so that what is done to one machine costs no look at the others.
-pub async fn rules(session: &Session) -> Result<Fleet> {
-    let mut fleet = Fleet { members: Vec::new(), policies: BTreeMap::new(), settings: Settings::default(), damaged: Vec::new() };
-    for (name, record) in session.vault.policies().await? {
-        match record {
-            Ok(record) => drop(fleet.policies.insert(name, record)),
-            Err(error) => fleet.damaged.push((format!("policy {name}"), error.one_line())),
-        }
-    }
-    Ok(fleet)
 }
 
 /// Refuses a policy that does not exist.
@@ -136,7 +126,7 @@ pub async fn refuse_shortening(session: &Session, existing: bool, items: &[Item]
 
 /// Shows a machine with its policy and its next run; `exact` has it look at the other machines where that decides when.
 async fn show(session: &Session, item: Item, exact: bool) -> Result<ExitCode> {
-    let mut fleet = rules(session).await?;
+    let mut fleet = Fleet::of_policies(&session.vault).await?;
     let damaged: Vec<String> = super::policy::damages(&fleet).collect();
     fleet = fleet.with_item(&item);
     let is_spread = |fleet: &Fleet| {

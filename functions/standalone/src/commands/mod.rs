@@ -1,16 +1,28 @@
 //! One file per noun of the command line.
 
+mod alarms;
 mod backup;
 mod dead;
 mod demo;
 mod image;
+mod import;
 mod jobs;
+mod kept;
 mod machine;
+mod machine_stop;
+mod point;
 mod points;
+mod policy;
+mod prune;
 mod read;
 mod restore;
+mod serve;
+mod settings;
 mod vault;
+mod verify;
 mod worker;
+
+pub use verify::part as read_part;
 
 use std::process::ExitCode;
 
@@ -38,10 +50,14 @@ pub async fn run(cli: Cli) -> Result<ExitCode> {
     match command {
         Command::Vault(command) => vault::run(global, command).await,
         Command::Machine(command) => machine::run(&Session::open(global).await?, command).await,
+        Command::Policy(command) => policy::run(&Session::open(global).await?, command).await,
         Command::Backup { names, consistency, keep, detach } => {
             backup::run(&Session::open(global).await?, names, consistency, keep, detach).await
         }
-        Command::Points { name } => points::run(&Session::open(global).await?, &name).await,
+        Command::Points { name, all } => points::run(&Session::open(global).await?, &name, all).await,
+        Command::Point(command) => point::run(&Session::open(global).await?, command).await,
+        Command::Prune { dry_run } => prune::run(&Session::open(global).await?, dry_run).await,
+        Command::Verify { name, read } => verify::run(&Session::open(global).await?, name, read).await,
         Command::Restore { name, point, to, disk, overwrite } => {
             let wanted = restore::Wanted { name, point, to, disks: disk, overwrite };
             restore::run(&Session::open(global).await?, wanted).await
@@ -49,7 +65,11 @@ pub async fn run(cli: Cli) -> Result<ExitCode> {
         Command::Read { name, point, disk, offset, length } => {
             read::run(&Session::open(global).await?, &name, &point, &disk, offset, length).await
         }
+        Command::Alarms { all } => alarms::run(&Session::open(global).await?, all).await,
         Command::Jobs { command } => jobs::run(&Session::open(global).await?, command).await,
+        Command::Serve { tick, stalled_after } => {
+            serve::run(&Session::open(global).await?, serve::Wanted { tick, stalled_after }).await
+        }
         Command::Worker { functions, tick, stalled_after, patience } => {
             let wanted = worker::Wanted { functions, tick, stalled_after, patience };
             worker::run(&Session::open(global).await?, wanted).await
@@ -79,4 +99,15 @@ fn duration_ms(job: &Job) -> u64 {
 /// The exit code of a job that is done.
 fn exit_code(outcomes: &[&Outcome]) -> ExitCode {
     if outcomes.iter().all(|outcome| outcome.warnings.is_empty()) { ExitCode::SUCCESS } else { ExitCode::from(failure::WARNINGS) }
+}
+
+/// Says warnings, which `--json` has in its document, and returns the exit code that goes with them.
+fn ended_with(session: &Session, warnings: &[String]) -> ExitCode {
+    if warnings.is_empty() {
+        return ExitCode::SUCCESS;
+    }
+    if !session.global.json {
+        warnings.iter().for_each(|warning| crate::output::complain(&format!("warning: {warning}")));
+    }
+    ExitCode::from(failure::WARNINGS)
 }

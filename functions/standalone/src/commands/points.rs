@@ -1,61 +1,76 @@
 use std::process::ExitCode;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
+use stillpoint_fleet::Kept;
 use stillpoint_model::{ItemName, Result};
 use stillpoint_vault::Point;
 
-use crate::{output, session::Session};
+use super::kept::{self, Outlook};
+use crate::{failure, output, session::Session};
 
-pub async fn run(session: &Session, name: &ItemName) -> Result<ExitCode> {
-    let listings = session.vault.points(name).await?;
-    if listings.is_empty() {
-        // Tells a machine without points from a name that was mistyped.
-        session.vault.item(name).await?;
-    }
-    let readable: Vec<Point> = listings.iter().filter_map(|listing| listing.point.as_ref().ok().cloned()).collect();
-    let alone = session.vault.alone_bytes(&readable).await;
-    let damaged = listings.len() - readable.len();
-    let alone_of = |position: usize| alone.as_ref().ok().map(|alone| alone[position]);
-    if session.global.json {
-        let mut position = 0;
-        let documents = listings.iter().map(|listing| match &listing.point {
-            Ok(point) => {
-                position += 1;
-                document(point, alone_of(position - 1))
-            }
-            Err(error) => json!({ "id": listing.id, "state": "damaged", "reason": error.one_line() }),
-        });
-        output::json(&json!({ "points": documents.collect::<Vec<Value>>() }))?;
-    } else {
-        let row = |(position, point): (usize, &Point)| {
-            vec![
-                point.id.to_string(),
-                point.instant.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
-                point.consistency.obtained.to_string(),
-                output::bytes(point.size_bytes()),
-                output::bytes(point.stored_bytes),
-                alone_of(position).map_or_else(|| "?".to_owned(), output::bytes),
-                point.keep_until.map(|until| until.strftime("%Y-%m-%d").to_string()).unwrap_or_default(),
-            ]
-        };
-        output::table(
-            &["POINT", "TIME", "CONSISTENCY", ">SIZE", ">STORED", ">ALONE", "KEPT UNTIL"],
-            readable.iter().enumerate().map(row).collect(),
-        );
-        for listing in &listings {
-            if let Err(error) = &listing.point {
-                output::complain(&format!("point {} is damaged: {}", listing.id, error.one_line()));
-            }
-        }
-    }
-    Ok(if damaged == 0 && alone.is_ok() { ExitCode::SUCCESS } else { ExitCode::from(crate::failure::WARNINGS) })
+/// A point to be shown and what it holds alone.
+struct Row<'a> {
+    kept: &'a Kept,
+    alone_bytes: Option<u64>,
 }
 
-fn document(point: &Point, alone_bytes: Option<u64>) -> Value {
-    json!({
+pub async fn run(session: &Session, name: &ItemName, all: bool) -> Result<ExitCode> {
+    let Outlook { keeping, .. } = Outlook::of(session, name).await?;
+    let points: Vec<Point> = keeping.points.iter().map(|kept| kept.point.clone()).collect();
+    // Deleted points count: as long as they are there, what they share is shared.
+    let alone = session.vault.alone_bytes(&points).await;
+    let alone_of = |position: usize| alone.as_ref().ok().map(|alone| alone[position]);
+    let rows: Vec<Row<'_>> =
+        keeping.points.iter().enumerate().map(|(position, kept)| Row { kept, alone_bytes: alone_of(position) }).collect();
+    let (shown, hidden): (Vec<Row<'_>>, Vec<Row<'_>>) =
+        rows.into_iter().partition(|row| all || kept::deleted_until(row.kept).is_none());
+    if session.global.json {
+        let unreadable = keeping
+            .unreadable
+            .iter()
+            .map(|(id, error)| json!({ "id": id, "state": "damaged", "damaged": true, "reason": error.one_line() }));
+        let documents: Vec<Value> = shown.iter().map(document).chain(unreadable).collect();
+        output::json(&json!({ "points": documents, "deleted_points_not_shown": hidden.len() }))?;
+    } else {
+        show(&shown);
+        if !hidden.is_empty() {
+            output::line(&format!("{} deleted points are not shown; see `stillpoint points {name} --all`", hidden.len()));
+        }
+        for (id, error) in &keeping.unreadable {
+            output::complain(&format!("point {id} is damaged: {}", error.one_line()));
+        }
+    }
+    let whole = keeping.unreadable.is_empty() && alone.is_ok();
+    Ok(if whole { ExitCode::SUCCESS } else { ExitCode::from(failure::WARNINGS) })
+}
+
+fn show(rows: &[Row<'_>]) {
+    let cells = |Row { kept, alone_bytes }: &Row<'_>| {
+        let Kept { point, verdict, .. } = kept;
+        vec![
+            point.id.to_string(),
+            kept::instant(point.instant),
+            point.consistency.obtained.to_string(),
+            "vault".to_owned(),
+            output::bytes(point.size_bytes()),
+            output::bytes(point.stored_bytes),
+            alone_bytes.map_or_else(|| "?".to_owned(), output::bytes),
+            kept::day(verdict.keep_until),
+            verdict.why(),
+            point.policy.as_ref().map_or_else(|| "on demand".to_owned(), |policy| format!("policy {policy}")),
+            kept::state(kept),
+        ]
+    };
+    let heads = ["POINT", "TIME", "CONSISTENCY", "TIER", ">SIZE", ">STORED", ">ALONE", "KEPT UNTIL", "WHY", "MADE", "STATE"];
+    output::table(&heads, rows.iter().map(cells).collect());
+}
+
+fn document(Row { kept, alone_bytes }: &Row<'_>) -> Value {
+    let point = &kept.point;
+    let facts = json!({
         "id": point.id,
         "time": point.instant,
-        "state": "committed",
+        "tier": "vault",
         "consistency": point.consistency,
         "size_bytes": point.size_bytes(),
         "read_bytes": point.read_bytes,
@@ -65,7 +80,9 @@ fn document(point: &Point, alone_bytes: Option<u64>) -> Value {
         "parent": point.parent,
         "job": point.job,
         "disks": point.disks,
-        "keep_until": point.keep_until,
         "warnings": point.warnings,
-    })
+    });
+    let Value::Object(mut fields) = facts else { return facts };
+    fields.extend(kept::lasting(kept).into_iter().map(|(name, value)| (name.to_owned(), value)).collect::<Map<_, _>>());
+    Value::Object(fields)
 }

@@ -9,7 +9,7 @@ use stillpoint_format::{Secret, SlotKind, parse_recovery_key, recovery_key};
 use stillpoint_kms::{KeyArn, Kms};
 use stillpoint_model::{Error, Result, VaultId};
 use stillpoint_store::{Access, Store};
-use stillpoint_vault::{Draft, SlotSummary, Vault};
+use stillpoint_vault::{Draft, Settings, SlotSummary, Vault};
 
 use crate::{
     args::{Global, Vault as Command},
@@ -32,6 +32,7 @@ pub async fn run(global: Global, command: Command) -> Result<ExitCode> {
         }
         Command::AddKms { key } => add_kms(&Session::open(global).await?, &key).await?,
         Command::Info => info(&Session::open(global).await?).await?,
+        Command::Set(wanted) => return super::settings::set(&Session::open(global).await?, wanted).await,
         Command::Check => return check(&Session::open(global).await?).await,
         Command::Open { recovery_key, recovery_key_file } => open(&global, recovery_key, recovery_key_file).await?,
     }
@@ -171,6 +172,7 @@ struct Info {
     key_file: Option<PathBuf>,
     key_slots: Vec<SlotSummary>,
     machines: usize,
+    settings: Settings,
 }
 
 async fn info(session: &Session) -> Result<()> {
@@ -183,6 +185,7 @@ async fn info(session: &Session) -> Result<()> {
         key_file: session.key.file().map(Path::to_path_buf),
         key_slots: session.vault.slots().await?,
         machines: session.vault.item_names().await?.len(),
+        settings: session.vault.settings().await?,
     };
     if session.global.json {
         return output::json(&info);
@@ -203,6 +206,7 @@ async fn info(session: &Session) -> Result<()> {
         slots.join(", "),
         info.machines
     ));
+    super::settings::rows(&info.settings).iter().for_each(|row| output::line(row));
     Ok(())
 }
 
