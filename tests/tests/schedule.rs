@@ -6,6 +6,7 @@ mod schedule {
     mod deaths;
     mod fleet;
     mod limits;
+    mod pace;
     mod requests;
     mod slots;
     mod tasks;

@@ -41,7 +41,7 @@ impl Place {
             policy: policy.name.clone(),
             due: due.slot.due,
             fallback: policy.consistency.fallback,
-            bytes_per_second: policy.limits.bytes_per_second.map(|rate| rate.0),
+            pace: policy.pace(),
         };
         let item = due.member.item.name.clone();
         self.request(Operation::Backup { item, wanted: policy.consistency.wanted, keep_until: None, slot: Some(slot) })

@@ -18,6 +18,7 @@ mod packer;
 mod scan;
 mod segment;
 mod similar;
+mod throttle;
 mod transfer;
 mod wiring;
 

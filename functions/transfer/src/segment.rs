@@ -17,6 +17,7 @@ use crate::{
     packer::{Origin, Packer},
     scan::{Chunk, Scanned, Scanner, comparable},
     similar::Similar,
+    throttle::Throttle,
 };
 
 /// Pages of the parent fetched ahead: some 3 MiB decoded.
@@ -30,6 +31,7 @@ pub(crate) struct Step<'a> {
     pub(crate) cpu: &'a dyn Cpu,
     pub(crate) progress: &'a dyn Progress,
     pub(crate) buffers: &'a Arc<Buffers>,
+    pub(crate) throttle: &'a Throttle,
     pub(crate) level: i32,
     pub(crate) number: u32,
     pub(crate) attempt: AttemptId,
@@ -126,6 +128,8 @@ impl Step<'_> {
         let ids = Arc::new(comparable(before.page.as_ref(), |pack| self.basis.avoids(pack)));
         let Scanned { chunks, read_bytes } = scanner.scan(number, &ids).await?;
         sum.read_bytes += read_bytes;
+        let slot = self.basis.plan.detail.slot.as_ref();
+        self.throttle.pay(slot, read_bytes, self.engine.vault().clock()).await;
         self.progress.moved(self.basis.plan.job, read_bytes);
         let changed = changed_chunks(&chunks, before.page.as_ref());
         // Where the disk's end moved, the page has another number of chunks even if all that is left of it is the same.

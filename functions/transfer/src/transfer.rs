@@ -6,7 +6,7 @@ use stillpoint_jobs::{Engine, FanIn, InHand, Marker};
 use stillpoint_model::{Error, JobId, Requests, Result};
 use stillpoint_ports::{Cpu, Platforms, Progress};
 
-use crate::{basis::Basis, buffers::Buffers, segment::Step};
+use crate::{basis::Basis, buffers::Buffers, segment::Step, throttle::Throttle};
 
 /// Jobs whose plan and reference points are kept in memory between segments.
 const JOBS_KEPT: usize = 4;
@@ -24,6 +24,7 @@ pub struct Transfer {
     buffers: Arc<Buffers>,
     bases: Mutex<Vec<(JobId, Slot)>>,
     in_hand: InHand,
+    throttle: Throttle,
 }
 
 impl Transfer {
@@ -39,6 +40,7 @@ impl Transfer {
             buffers: Arc::default(),
             bases: Mutex::default(),
             in_hand: InHand::default(),
+            throttle: Throttle::default(),
         }
     }
 
@@ -84,6 +86,7 @@ impl Handler for Transfer {
                 cpu: &*self.cpu,
                 progress: &*self.progress,
                 buffers: &self.buffers,
+                throttle: &self.throttle,
                 level: self.level,
                 number: segment,
                 attempt: invocation.attempt,

@@ -1,6 +1,6 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use stillpoint_model::{Consistency, ItemName, PointId, PolicyName, Subject, Task};
+use stillpoint_model::{Consistency, ItemName, PointId, PolicyName, Subject, Task, policy::Pace};
 use stillpoint_ports::TargetDisk;
 
 /// What a job is to do.
@@ -53,9 +53,9 @@ pub struct BackupSlot {
     pub due: Timestamp,
     /// Whether a point of a lesser consistency is better than none.
     pub fallback: bool,
-    /// Most bytes read in a second from all disks of the policy, in one process.
+    /// How fast the disks of the policy's machines may be read, by each process together; none without a limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub bytes_per_second: Option<u64>,
+    pub pace: Option<Pace>,
 }
 
 /// The `part`th of `of` equal parts; parts count from 0.

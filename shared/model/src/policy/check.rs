@@ -2,7 +2,7 @@
 
 use jiff::tz::TimeZone;
 
-use super::{AppliesTo, Interval, Limits, Policy, PolicyError, Retention, Schedule, Weekly, clock_face::DAY_MINUTES};
+use super::{AppliesTo, Interval, Limits, Pace, Policy, PolicyError, Retention, Schedule, Weekly, clock_face::DAY_MINUTES};
 use crate::{NAME_BYTES_MAX, geometry::CHUNK_BYTES};
 
 type Checked = Result<(), PolicyError>;
@@ -47,6 +47,14 @@ impl Policy {
         )?;
         self.retention.check()?;
         self.limits.check()
+    }
+
+    /// How fast its machines' disks may be read, if that is limited at any time of the day.
+    #[must_use]
+    pub fn pace(&self) -> Option<Pace> {
+        let Limits { bytes_per_second, at, .. } = &self.limits;
+        let is_limited = bytes_per_second.is_some() || !at.is_empty();
+        is_limited.then(|| Pace { time_zone: self.time_zone().to_owned(), bytes_per_second: *bytes_per_second, at: at.clone() })
     }
 
     /// Name of the zone in whose local days both schedules and retention count: that of the schedules, else UTC.
@@ -186,6 +194,12 @@ impl Limits {
         )?;
         let moves = self.bytes_per_second.is_none_or(|rate| rate.0 >= CHUNK_BYTES);
         ensure(moves, || "limits.bytes_per_second".to_owned(), || "less than 64KiB, one chunk, in a second".to_owned())?;
+        ensure(self.at.len() <= LIST_MAX, || "limits.at".to_owned(), || format!("more than {LIST_MAX} rates"))?;
+        for (place, rate) in self.at.iter().enumerate() {
+            let field = || format!("limits.at[{place}].bytes_per_second");
+            let reason = || "less than 64KiB, one chunk, in a second".to_owned();
+            ensure(rate.bytes_per_second.0 >= CHUNK_BYTES, field, reason)?;
+        }
         let short = self.instant_restore_days.is_none_or(|days| days <= INSTANT_RESTORE_DAYS_MAX);
         let reason = || format!("must be 0 to {INSTANT_RESTORE_DAYS_MAX}");
         ensure(short, || "limits.instant_restore_days".to_owned(), reason)

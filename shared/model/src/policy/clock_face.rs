@@ -77,18 +77,18 @@ impl fmt::Display for TimeOfDay {
     }
 }
 
-/// A span of every day, `FROM-TO`, in which no backup starts; `TO` itself is free again. `22:00-06:00` goes over midnight,
+/// A span of every day, `FROM-TO`; `TO` itself is free again. `22:00-06:00` goes over midnight,
 /// and `24:00` may be written for the midnight at the end of the day.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct Blackout {
+pub struct DaySpan {
     /// Its first minute.
     pub from: TimeOfDay,
     /// The first minute after it; before `from` when it goes over midnight.
     pub to: TimeOfDay,
 }
 
-impl Blackout {
+impl DaySpan {
     /// Whether a clock that shows `minute` (since midnight) stands in it.
     #[must_use]
     pub const fn covers(self, minute: u16) -> bool {
@@ -97,7 +97,7 @@ impl Blackout {
     }
 }
 
-impl FromStr for Blackout {
+impl FromStr for DaySpan {
     type Err = Error;
     fn from_str(text: &str) -> Result<Self, Error> {
         let refused = |why: &str| Error::invalid(format!("'{}' is not a span of the day: {why}", text.escape_debug()));
@@ -113,20 +113,20 @@ impl FromStr for Blackout {
     }
 }
 
-impl TryFrom<String> for Blackout {
+impl TryFrom<String> for DaySpan {
     type Error = Error;
     fn try_from(text: String) -> Result<Self, Error> {
         text.parse()
     }
 }
 
-impl From<Blackout> for String {
-    fn from(blackout: Blackout) -> Self {
+impl From<DaySpan> for String {
+    fn from(blackout: DaySpan) -> Self {
         blackout.to_string()
     }
 }
 
-impl fmt::Display for Blackout {
+impl fmt::Display for DaySpan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.to.0 == 0 { write!(f, "{}-24:00", self.from) } else { write!(f, "{}-{}", self.from, self.to) }
     }
@@ -148,21 +148,21 @@ mod tests {
 
     #[test]
     fn a_blackout_holds_its_first_minute_and_not_its_last() {
-        let day: Blackout = "08:00-18:00".parse().unwrap();
+        let day: DaySpan = "08:00-18:00".parse().unwrap();
         assert_eq!([479, 480, 1079, 1080].map(|minute| day.covers(minute)), [false, true, true, false]);
-        let night: Blackout = "22:00-06:00".parse().unwrap();
+        let night: DaySpan = "22:00-06:00".parse().unwrap();
         assert_eq!([1319, 1320, 0, 359, 360].map(|minute| night.covers(minute)), [false, true, true, true, false]);
-        let evening: Blackout = "22:00-24:00".parse().unwrap();
+        let evening: DaySpan = "22:00-24:00".parse().unwrap();
         assert_eq!([1319, 1320, 1439, 0].map(|minute| evening.covers(minute)), [false, true, true, false]);
     }
 
     #[test]
     fn a_blackout_that_is_empty_or_a_whole_day_is_refused() {
         for bad in ["08:00-08:00", "00:00-24:00", "00:00-00:00", "08:00", "08:00-25:00", "24:00-06:00", "08:00 - 18:00", ""] {
-            assert!(bad.parse::<Blackout>().unwrap_err().to_string().contains("is not a span of the day"), "{bad}");
+            assert!(bad.parse::<DaySpan>().unwrap_err().to_string().contains("is not a span of the day"), "{bad}");
         }
         for good in ["08:00-18:00", "22:00-06:00", "22:00-24:00", "00:00-06:30"] {
-            assert_eq!(good.parse::<Blackout>().unwrap().to_string(), good);
+            assert_eq!(good.parse::<DaySpan>().unwrap().to_string(), good);
         }
     }
 }

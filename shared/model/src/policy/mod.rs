@@ -9,6 +9,7 @@ mod clock_face;
 mod fault;
 mod local;
 mod objective;
+mod pace;
 mod plan;
 mod quantity;
 mod retention;
@@ -26,8 +27,9 @@ use serde::{Deserialize, Serialize};
 pub use self::{
     check::check_tag,
     clock::{Clock, ClockMargins, Doubt},
-    clock_face::{Blackout, TimeOfDay},
+    clock_face::{DaySpan, TimeOfDay},
     fault::PolicyError,
+    pace::{Pace, TimedRate},
     plan::plan,
     quantity::{ByteCount, Interval},
     retention::Retention,
@@ -98,7 +100,7 @@ impl Default for Wish {
 }
 
 /// What the backups of one policy may take; what is left out is not limited.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Limits {
     /// Most backups at a time.
@@ -107,6 +109,9 @@ pub struct Limits {
     /// Most bytes read from all its disks in a second.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bytes_per_second: Option<ByteCount>,
+    /// Other rates for parts of the day; the first that covers an instant counts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub at: Vec<TimedRate>,
     /// Days for which the platform's snapshot is kept for instant restore; none when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instant_restore_days: Option<u32>,

@@ -1,6 +1,6 @@
 use serde::{Deserialize, Serialize};
 
-use super::{Blackout, Interval, TimeOfDay};
+use super::{DaySpan, Interval, TimeOfDay};
 
 /// One rule of when backups are due. Exactly one of `every`, `daily` and `weekly` is given.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,7 +25,7 @@ pub struct Schedule {
     pub window: Option<Interval>,
     /// Spans of the day in which nothing starts.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub not_between: Vec<Blackout>,
+    pub not_between: Vec<DaySpan>,
 }
 
 /// The zone of a policy that names none.

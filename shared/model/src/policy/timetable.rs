@@ -14,7 +14,7 @@ use std::iter::Peekable;
 
 use jiff::{SignedDuration, Timestamp, civil::Date, tz::TimeZone};
 
-use super::{Blackout, LATE_TICKS, Policy, PolicyError, Schedule, Share, Slot, clock_face::DAY_MINUTES, local};
+use super::{DaySpan, LATE_TICKS, Policy, PolicyError, Schedule, Share, Slot, clock_face::DAY_MINUTES, local};
 use crate::policy::TimeOfDay;
 
 /// How long a slot without a window can be caught up.
@@ -151,7 +151,7 @@ fn on_day(zone: &TimeZone, schedule: &Schedule, day: Date) -> Vec<Timestamp> {
 }
 
 /// The first instant from `instant` on at which something may start.
-fn past_blackouts(zone: &TimeZone, blackouts: &[Blackout], mut instant: Timestamp) -> Option<Timestamp> {
+fn past_blackouts(zone: &TimeZone, blackouts: &[DaySpan], mut instant: Timestamp) -> Option<Timestamp> {
     // Each blackout is left at most twice (the free time between two may be in the missing hour of that day); a checked policy
     // leaves some free time.
     for _ in 0..=2 * blackouts.len() {
