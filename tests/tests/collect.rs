@@ -2,6 +2,9 @@
 //! the end.
 
 #[cfg(test)]
+#[path = "collect/deaths.rs"]
+mod deaths;
+#[cfg(test)]
 #[path = "collect/protocol.rs"]
 mod protocol;
 #[cfg(test)]

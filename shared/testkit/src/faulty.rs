@@ -26,6 +26,8 @@ pub enum Fault {
     KillBefore,
     /// The process dies when the call has had its effect.
     KillAfter,
+    /// The process stands still before the call reaches the store, until [`FaultyStore::thaw`]; calls under way beside it do not.
+    Freeze,
     /// The call fails and has had no effect.
     ErrorBefore,
     /// The call fails although it had its effect: the answer was lost.
@@ -67,6 +69,7 @@ struct Script {
     calls: Vec<Call>,
     faults: BTreeMap<usize, Fault>,
     dead: bool,
+    frozen: bool,
 }
 
 /// One process's connection to a store. Calls are numbered from 1 and can be given faults. Once the process is dead no call
@@ -76,6 +79,7 @@ pub struct FaultyStore {
     content: Content,
     script: Arc<Mutex<Script>>,
     death: Arc<Notify>,
+    thaw: Arc<Notify>,
     random: Arc<TestRandom>,
 }
 
@@ -87,7 +91,13 @@ impl FaultyStore {
     /// A connection without faults; `seed` decides how calls that are under way at once overtake each other.
     #[must_use]
     pub fn new(content: Content, seed: u64) -> Self {
-        Self { content, script: Arc::default(), death: Arc::default(), random: Arc::new(TestRandom::new(seed)) }
+        Self {
+            content,
+            script: Arc::default(),
+            death: Arc::default(),
+            thaw: Arc::default(),
+            random: Arc::new(TestRandom::new(seed)),
+        }
     }
 
     fn script(&self) -> MutexGuard<'_, Script> {
@@ -114,6 +124,29 @@ impl FaultyStore {
     #[must_use]
     pub fn is_dead(&self) -> bool {
         self.script().dead
+    }
+
+    /// Whether a call stands still.
+    #[must_use]
+    pub fn is_frozen(&self) -> bool {
+        self.script().frozen
+    }
+
+    /// Lets the call that stands still go on.
+    pub fn thaw(&self) {
+        self.script().frozen = false;
+        self.thaw.notify_waiters();
+    }
+
+    async fn freeze(&self) {
+        self.script().frozen = true;
+        loop {
+            let notified = self.thaw.notified();
+            if !self.is_frozen() {
+                return;
+            }
+            notified.await;
+        }
     }
 
     /// Runs `work` to its end, or to the death of the process: then it is dropped and there is no value.
@@ -159,6 +192,10 @@ impl FaultyStore {
             Some(Fault::KillAfter) => {
                 drop(effect.await);
                 self.die().await
+            }
+            Some(Fault::Freeze) => {
+                self.freeze().await;
+                effect.await
             }
             Some(Fault::ErrorBefore) => Err(lost()),
             Some(Fault::ErrorAfter) => effect.await.and(Err(lost())),
