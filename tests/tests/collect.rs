@@ -2,6 +2,9 @@
 //! the end.
 
 #[cfg(test)]
+#[path = "collect/beside.rs"]
+mod beside;
+#[cfg(test)]
 #[path = "collect/deaths.rs"]
 mod deaths;
 #[cfg(test)]
