@@ -70,7 +70,8 @@ pub fn unreadable(text: &str, error: &toml::de::Error) -> FileError {
 /// A fault of a field's name or of its value.
 pub fn refused(text: &str, fields: &Fields, error: &toml::de::Error) -> FileError {
     let span = error.span().unwrap_or(0..0);
-    let around = fields.at(&span);
+    // The document as a whole has an empty span; every field has some text.
+    let around = if span.is_empty() { "" } else { fields.at(&span) };
     let missing = error.message().strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`'));
     let field = match missing {
         Some(missing) if around.is_empty() => missing.to_owned(),

@@ -141,6 +141,8 @@ fn a_policy_that_keeps_nothing_is_refused() {
     let error = from_toml("name = \"p\"\n\n[retention]\n").unwrap_err();
     assert_eq!((error.line, error.field.as_str()), (3, "retention"), "{error}");
     assert!(from_toml("name = \"p\"\n").unwrap_err().reason.contains("missing field `retention`"));
+    let error = from_toml("[retention]\ndaily = 1\n").unwrap_err();
+    assert_eq!(error.to_string(), "line 1: name: missing field `name`", "of the file, not of the table it begins with");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use stillpoint_vault::Item;
 
 use super::{
     ended_with,
-    machine::{check_policy, is_same, refuse_shortening, rules},
+    machine::{check_policy, is_same, refuse_shortening},
 };
 use crate::{disks, input, output, remote, session::Session};
 
@@ -27,7 +27,7 @@ pub async fn run(session: &Session, file: &Path, replace: bool) -> Result<ExitCo
     let began = Instant::now();
     let text = input::text(file, MACHINES_BYTES_MAX)?;
     let entries = machines_from_toml(&text).map_err(|error| Error::from(error).context(input::shown(file)))?;
-    let rules = rules(session).await?;
+    let rules = Fleet::of_policies(&session.vault).await?;
     let import = Import::of(session, &rules, entries, replace).await?;
     import.refuse_faults(&input::shown(file))?;
     let changed = import.writes.iter().filter(|(_, newest)| *newest > 0).count();

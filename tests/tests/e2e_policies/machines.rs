@@ -1,0 +1,78 @@
+use serde_json::json;
+use stillpoint_tests::{
+    Host, Lab,
+    disk::{self, MIB},
+    text,
+};
+
+use crate::{NIGHTLY, apply, texts};
+
+/// A vault with the policy, and a machine's disk as an argument.
+fn outset() -> (Lab, Host, String) {
+    let lab = Lab::new();
+    let host = lab.host_with_vault();
+    apply(&lab, &host, NIGHTLY);
+    let path = lab.path("disk.raw");
+    disk::full(&path, MIB, 1);
+    let disk = format!("os={}", path.display());
+    (lab, host, disk)
+}
+
+#[test]
+fn a_machine_under_a_policy_is_told_when_it_runs_next() {
+    let (_lab, host, disk) = outset();
+    let added = host.json(&["machine", "add", "web-01", "--disk", &disk, "--tag", "env=prod"]);
+    assert_eq!(text(&added, "/follows"), "nightly");
+    assert!(text(&added, "/next_run/due_local").contains("T02:00:00+"), "{added}");
+    let shown = host.json(&["machine", "show", "web-01"]);
+    assert_eq!(shown["next_run"]["start"], shown["next_run"]["due"], "the only machine has the window to itself: {shown}");
+    let said = host.run(&["machine", "show", "web-01"]).ok();
+    assert!(String::from_utf8_lossy(&said.stdout).contains("next backup: "), "{said}");
+    let alone = host.json(&["machine", "add", "web-02", "--disk", &disk]);
+    assert!(alone["follows"].is_null() && alone["next_run"].is_null(), "{alone}");
+}
+
+#[test]
+fn replacing_keeps_tags_and_policy_unless_others_are_given() {
+    let (lab, host, disk) = outset();
+    let other = NIGHTLY.replacen("nightly", "other", 1).replacen("tags = { env = \"prod\" }", "", 1);
+    apply(&lab, &host, &other);
+    host.json(&["machine", "add", "web-01", "--disk", &disk, "--tag", "env=test", "--tag", "tier=web", "--policy", "other"]);
+    disk::full(&lab.path("data.raw"), MIB, 2);
+    let second = format!("data={}", lab.arg("data.raw"));
+    let kept = host.json(&["machine", "add", "web-01", "--replace", "--disk", &disk, "--disk", &second]);
+    assert_eq!((&kept["tags"], text(&kept, "/policy")), (&json!({ "env": "test", "tier": "web" }), "other"));
+    assert_eq!(kept["disks"].as_array().map(Vec::len), Some(2));
+    let given = host.json(&["machine", "add", "web-01", "--replace", "--disk", &disk, "--tag", "env=lab"]);
+    assert_eq!((&given["tags"], text(&given, "/policy")), (&json!({ "env": "lab" }), "other"));
+
+    let tagged = host.json(&["machine", "tag", "web-01", "tier=db", "--remove", "env"]);
+    assert_eq!(tagged["tags"], json!({ "tier": "db" }));
+    let freed = host.json(&["machine", "policy", "web-01", "--none"]);
+    assert!(freed["policy"].is_null() && freed["follows"].is_null(), "{freed}");
+    assert_eq!(text(&host.json(&["machine", "policy", "web-01", "nightly"]), "/follows"), "nightly");
+    let listed = host.json(&["machine", "list"]);
+    assert_eq!((text(&listed, "/machines/0/follows"), text(&listed, "/machines/0/protection/state")), ("nightly", "active"));
+}
+
+#[test]
+fn a_policy_that_does_not_exist_is_refused_and_a_conflict_said_at_once() {
+    let (lab, host, disk) = outset();
+    let line = host.fails(&["machine", "add", "web-01", "--disk", &disk, "--policy", "nosuch"]);
+    assert!(line.contains("there is no policy nosuch"), "{line}");
+    assert_eq!(host.json(&["machine", "list"])["machines"].as_array().map(Vec::len), Some(0));
+    host.json(&["machine", "add", "web-01", "--disk", &disk]);
+    assert!(host.fails(&["machine", "policy", "web-01", "nosuch"]).contains("there is no policy nosuch"));
+    for wrong in ["env", "=prod", "e v=prod"] {
+        host.fails(&["machine", "tag", "web-01", wrong]);
+    }
+    host.fails(&["machine", "tag", "web-01", "env=a", "env=b"]);
+    assert_eq!(host.json(&["machine", "show", "web-01"])["tags"], json!({}));
+
+    let second = NIGHTLY.replacen("nightly", "second", 1).replacen("env = \"prod\"", "tier = \"web\"", 1);
+    apply(&lab, &host, &second);
+    host.json(&["machine", "tag", "web-01", "env=prod"]);
+    let tagged = host.json(&["machine", "tag", "web-01", "tier=web"]);
+    assert_eq!(texts(&tagged, "/in_conflict"), ["nightly", "second"]);
+    assert!(text(&tagged, "/warnings/0").contains("(nightly, second)"));
+}
