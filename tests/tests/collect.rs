@@ -11,5 +11,11 @@ mod deaths;
 #[path = "collect/protocol.rs"]
 mod protocol;
 #[cfg(test)]
+#[path = "collect/reprieve.rs"]
+mod reprieve;
+#[cfg(test)]
+#[path = "collect/time.rs"]
+mod time;
+#[cfg(test)]
 #[path = "collect/vaults.rs"]
 mod vaults;
