@@ -24,12 +24,12 @@ struct Ear {
 #[async_trait]
 impl Messenger for Ear {
     async fn send(&self, notice: &Notice) -> Result<()> {
-        let mut refusals = self.refusals.lock().unwrap();
+        let mut refusals = self.refusals.lock().expect("nobody panicked");
         if *refusals > 0 {
             *refusals -= 1;
             return Err(Error::unavailable("nobody is there"));
         }
-        self.heard.lock().unwrap().push(notice.clone());
+        self.heard.lock().expect("nobody panicked").push(notice.clone());
         Ok(())
     }
 }
@@ -37,21 +37,21 @@ impl Messenger for Ear {
 impl Ear {
     /// What it was told since the last call.
     fn heard(&self) -> Vec<(String, u32, AlarmState, String)> {
-        let heard = std::mem::take(&mut *self.heard.lock().unwrap());
+        let heard = std::mem::take(&mut *self.heard.lock().expect("nobody panicked"));
         heard.into_iter().map(|notice| (notice.alarm.to_string(), notice.seq, notice.state, notice.text)).collect()
     }
 }
 
 fn key() -> AlarmKey {
-    ALARM.parse().unwrap()
+    ALARM.parse().expect("an alarm")
 }
 
 /// Raises or resolves the alarm and returns the event that says so.
 async fn change(world: &World, raised: bool, text: &str) -> AlarmChanged {
     let vault = world.vault();
-    let alarms = vault.alarms().await.unwrap();
+    let alarms = vault.alarms().await.expect("they can be listed");
     let occurrence = Occurrence { text: text.to_owned(), ..Occurrence::default() };
-    let seq = vault.set_alarm(&alarms, &key(), raised, occurrence).await.unwrap().expect("it changes");
+    let seq = vault.set_alarm(&alarms, &key(), raised, occurrence).await.expect("it can be written").expect("it changes");
     event(seq, if raised { AlarmState::Raised } else { AlarmState::Resolved })
 }
 
@@ -70,13 +70,13 @@ async fn deliver(world: &World, telling: Telling, event: &AlarmChanged) -> Resul
 }
 
 async fn untold(world: &World) -> Vec<(AlarmKey, u32)> {
-    world.vault().alarms().await.unwrap().untold().map(|(key, seq)| (key.clone(), seq)).collect()
+    world.vault().alarms().await.expect("they can be listed").untold().map(|(key, seq)| (key.clone(), seq)).collect()
 }
 
 async fn world() -> (World, Arc<Ear>, Telling) {
     let ear = Arc::new(Ear::default());
     let telling = Telling::Receiver(Arc::<Ear>::clone(&ear));
-    (World::new(7).await.unwrap(), ear, telling)
+    (World::new(7).await.expect("a world"), ear, telling)
 }
 
 #[tokio::test]

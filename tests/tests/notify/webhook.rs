@@ -18,14 +18,14 @@ const FIRST_PAUSE: Duration = Duration::from_millis(20);
 
 fn notice() -> Notice {
     Notice {
-        vault: VAULT.parse().unwrap(),
-        alarm: "damaged/db.example-1".parse().unwrap(),
+        vault: VAULT.parse().expect("as it is written"),
+        alarm: "damaged/db.example-1".parse().expect("as it is written"),
         seq: 3,
         state: AlarmState::Raised,
-        at: "2026-03-23T11:00:31Z".parse().unwrap(),
+        at: "2026-03-23T11:00:31Z".parse().expect("as it is written"),
         text: "2 points are damaged: restore \"older\" ones".to_owned(),
-        job: Some(JOB.parse().unwrap()),
-        points: vec![POINT.parse().unwrap()],
+        job: Some(JOB.parse().expect("as it is written")),
+        points: vec![POINT.parse().expect("as it is written")],
     }
 }
 
@@ -37,8 +37,8 @@ async fn told(script: &[Reply]) -> (Result<()>, Vec<Request>) {
 }
 
 fn webhook(url: &str) -> Webhook {
-    let secret = SigningSecret::parse(SECRET).unwrap();
-    Webhook::new(url, secret, false, Arc::new(TestClock::new())).unwrap().with_patience(PATIENCE, FIRST_PAUSE)
+    let secret = SigningSecret::parse(SECRET).expect("a secret");
+    Webhook::new(url, secret, false, Arc::new(TestClock::new())).expect("a URL").with_patience(PATIENCE, FIRST_PAUSE)
 }
 
 #[tokio::test]
