@@ -24,7 +24,7 @@ impl Run {
     /// and UTC.
     pub fn cells(&self) -> [String; 3] {
         let start = if self.exact { self.slot.start } else { self.slot.due };
-        [self.local(start, "%a %Y-%m-%d %H:%M:%S %Z"), seconds(start), self.local(self.slot.closes, "%H:%M %Z")]
+        [self.local(start, "%a %Y-%m-%d %H:%M:%S %Z"), seconds(start), self.local(self.slot.closes, "%a %H:%M %Z")]
     }
 
     /// One line.

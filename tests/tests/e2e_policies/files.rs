@@ -1,4 +1,11 @@
-use stillpoint_tests::{Lab, text, vault_files::objects};
+use std::fs;
+
+use stillpoint_tests::{
+    Lab,
+    disk::{self, MIB},
+    repository, text,
+    vault_files::objects,
+};
 
 use crate::{NIGHTLY, apply, file};
 
@@ -55,6 +62,39 @@ fn a_wrong_file_is_refused_with_its_line_its_field_and_the_reason() {
     assert_eq!(objects(host.vault()), before, "nothing is written");
 }
 
+/// The TOML in the README's section on policies.
+fn of_the_readme() -> String {
+    let readme = fs::read_to_string(repository().join("README.md")).expect("there is a README");
+    let section = readme.split("## Policies").nth(1).expect("it says what policies are");
+    section.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).expect("it shows one").to_owned()
+}
+
+#[test]
+fn the_examples_can_be_applied_as_they_are() {
+    let lab = Lab::new();
+    let host = lab.host_with_vault();
+    let folder = repository().join("infra/examples");
+    let policies = ["archive", "critical", "nightly"].map(|name| folder.join(format!("{name}.toml")));
+    for path in &policies {
+        host.json(&["policy", "apply", path.to_str().expect("the repository's path is text")]);
+    }
+    let listed = host.json(&["policy", "list"]);
+    let names: Vec<&str> = listed["policies"].as_array().into_iter().flatten().map(|policy| text(policy, "/name")).collect();
+    assert_eq!(names, ["archive", "critical", "nightly"]);
+    apply(&lab, &host, &of_the_readme());
+    for path in ["os.raw", "data.raw"].map(|name| lab.path(name)) {
+        disk::full(&path, MIB, path.as_os_str().len() as u64);
+    }
+    let machines = fs::read_to_string(folder.join("machines.toml")).expect("there is an example");
+    let machines = machines
+        .replace("/var/lib/vm/web-01-os.raw", &lab.arg("os.raw"))
+        .replace("/dev/vg0/web-01-data", &lab.arg("data.raw"))
+        .replace("/var/lib/vm/build-01.raw", &lab.arg("os.raw"));
+    let report = host.json(&["machine", "import", &file(&lab, "machines.toml", &machines)]);
+    assert_eq!((report["added"].as_u64(), report["warnings"].as_array().map(Vec::len)), (Some(2), Some(0)), "{report}");
+    assert_eq!(text(&host.json(&["machine", "show", "build-01"]), "/follows"), "nightly");
+}
+
 #[test]
 fn a_file_that_is_none_is_refused() {
     let lab = Lab::new();
@@ -64,7 +104,7 @@ fn a_file_that_is_none_is_refused() {
     assert!(host.fails(&["policy", "apply", &lab.arg("nowhere.toml")]).contains("cannot read"));
     let large = "#".repeat(300 * 1024);
     assert!(host.fails(&["policy", "apply", &file(&lab, "large.toml", &large)]).contains("more than 262144 bytes"));
-    std::fs::write(lab.path("binary.toml"), [0xff, 0xfe, 0]).expect("a file can be written");
+    fs::write(lab.path("binary.toml"), [0xff, 0xfe, 0]).expect("a file can be written");
     assert!(host.fails(&["policy", "apply", &lab.arg("binary.toml")]).contains("is not UTF-8 text"));
 }
 

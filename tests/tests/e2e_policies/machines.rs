@@ -1,3 +1,5 @@
+use std::fs;
+
 use serde_json::json;
 use stillpoint_tests::{
     Host, Lab,
@@ -75,4 +77,19 @@ fn a_policy_that_does_not_exist_is_refused_and_a_conflict_said_at_once() {
     let tagged = host.json(&["machine", "tag", "web-01", "tier=web"]);
     assert_eq!(texts(&tagged, "/in_conflict"), ["nightly", "second"]);
     assert!(text(&tagged, "/warnings/0").contains("(nightly, second)"));
+}
+
+#[test]
+fn a_damaged_record_can_be_replaced_and_that_is_said() {
+    let (_lab, host, disk) = outset();
+    host.json(&["machine", "add", "web-01", "--disk", &disk, "--tag", "env=prod"]);
+    let record = host.vault().join("items/web-01/000001.json");
+    let damaged = fs::read_to_string(&record).expect("the record is there").replacen("prod", "test", 1);
+    fs::write(&record, damaged).expect("the record can be damaged");
+    let listed = host.json(&["machine", "list"]);
+    assert!(text(&listed, "/warnings/0").starts_with("machine web-01 cannot be read: "), "{listed}");
+    host.fails(&["machine", "tag", "web-01", "env=prod"]);
+    let mended = host.json(&["machine", "add", "web-01", "--replace", "--disk", &disk]);
+    assert!(text(&mended, "/warnings/0").contains("cannot be read, with tags and policy"), "{mended}");
+    assert_eq!(host.json(&["machine", "show", "web-01"])["tags"], json!({}));
 }

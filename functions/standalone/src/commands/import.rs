@@ -2,7 +2,7 @@ use std::{collections::BTreeMap, path::Path, process::ExitCode, time::Instant};
 
 use serde_json::json;
 use stillpoint_fleet::{Fleet, Member};
-use stillpoint_model::{DiskName, Error, ItemName, Result};
+use stillpoint_model::{DiskName, Error, ErrorKind, ItemName, Result};
 use stillpoint_policy_file::{MACHINES_BYTES_MAX, MachineEntry, machines_from_toml};
 use stillpoint_ports::DiskSource;
 use stillpoint_vault::Item;
@@ -74,7 +74,7 @@ impl Import {
             match outcome {
                 Ok(Some(item)) => import.writes.push((item, newest)),
                 Ok(None) => import.unchanged += 1,
-                Err(error) if error.kind() == stillpoint_model::ErrorKind::Unavailable => return Err(error),
+                Err(error) if error.kind() == ErrorKind::Unavailable => return Err(error),
                 Err(error) => import.faults.push((line, name, error.one_line())),
             }
         }
@@ -115,7 +115,13 @@ async fn examine(
     replace: bool,
 ) -> Result<Option<Item>> {
     check_policy(rules, item.policy.as_ref())?;
-    if let Some(Ok(old)) = &old {
+    let exists = old.is_some();
+    // A damaged record can be replaced; one that only cannot be read now must not be.
+    let old = match old {
+        Some(Err(error)) if error.kind() != ErrorKind::Corrupt => return Err(error),
+        old => old.and_then(Result::ok),
+    };
+    if let Some(old) = &old {
         item.protection = old.protection.clone();
         let in_order = |item: &Item| {
             let mut item = item.clone();
@@ -126,7 +132,7 @@ async fn examine(
             return Ok(None);
         }
     }
-    if old.is_some() && !replace {
+    if exists && !replace {
         return Err(Error::conflict("it exists and is described otherwise; give --replace to change it"));
     }
     session.platforms.get(&item.platform)?.inspect(&item.disks).await?;

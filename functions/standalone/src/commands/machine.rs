@@ -2,7 +2,7 @@ use std::{collections::BTreeMap, process::ExitCode};
 
 use serde_json::{Value, json};
 use stillpoint_fleet::{Fleet, Member};
-use stillpoint_model::{Error, Immutability, ItemName, PolicyName, Result, policy::Assignment};
+use stillpoint_model::{Error, ErrorKind, Immutability, ItemName, PolicyName, Result, policy::Assignment};
 use stillpoint_vault::{Item, Protection};
 
 use super::{ended_with, import, machine_stop};
@@ -35,7 +35,7 @@ pub async fn run(session: &Session, command: Command) -> Result<ExitCode> {
         Command::Stop(wanted) => machine_stop::stop(session, wanted).await,
         Command::Undelete { name } => machine_stop::undelete(session, &name).await,
         Command::List => list(session).await,
-        Command::Show { name } => show(session, session.vault.item(&name).await?, true).await,
+        Command::Show { name } => show(session, session.vault.item(&name).await?, true, None).await,
     }
 }
 
@@ -55,23 +55,27 @@ async fn add(session: &Session, mut item: Item, replace: bool) -> Result<ExitCod
     let name = item.name.clone();
     session.platforms.get(&item.platform)?.inspect(&item.disks).await?;
     let Some((newest, old)) = session.vault.newest_item(&name).await? else {
-        return write(session, None, item, 0).await;
+        return write(session, None, item, 0, None).await;
     };
     if !replace {
         return Err(Error::conflict(format!("machine {name} already exists; give --replace to change it")));
     }
-    match &old {
-        Ok(old) => {
-            item.protection = old.protection.clone();
-            item.policy = item.policy.or_else(|| old.policy.clone());
-            if item.tags.is_empty() {
-                item.tags = old.tags.clone();
-            }
+    let (old, lost) = match old {
+        Ok(old) => (Some(old), None),
+        // The only way to mend it. What it said is lost, so that is said.
+        Err(error) if error.kind() == ErrorKind::Corrupt => {
+            (None, Some(format!("the record that was replaced cannot be read, with tags and policy: {}", error.one_line())))
         }
-        // The only way to mend it; what it said is lost, so that is said.
-        Err(error) => output::complain(&format!("warning: the record that is replaced cannot be read: {}", error.one_line())),
+        Err(error) => return Err(error),
+    };
+    if let Some(old) = &old {
+        item.protection = old.protection.clone();
+        item.policy = item.policy.or_else(|| old.policy.clone());
+        if item.tags.is_empty() {
+            item.tags = old.tags.clone();
+        }
     }
-    write(session, old.ok().as_ref(), item, newest).await
+    write(session, old.as_ref(), item, newest, lost).await
 }
 
 async fn change(session: &Session, name: &ItemName, change: impl FnOnce(&mut Item)) -> Result<ExitCode> {
@@ -81,24 +85,24 @@ async fn change(session: &Session, name: &ItemName, change: impl FnOnce(&mut Ite
     let mut item = old.clone();
     change(&mut item);
     item.written = session.vault.clock().now();
-    write(session, Some(&old), item, newest).await
+    write(session, Some(&old), item, newest, None).await
 }
 
-/// Writes a machine's record behind `old`, the one with the number `newest`, if it says anything else.
-async fn write(session: &Session, old: Option<&Item>, item: Item, newest: u32) -> Result<ExitCode> {
+/// Writes a machine's record behind `old`, the one with the number `newest`, if it says anything else. `warning` is for the report.
+async fn write(session: &Session, old: Option<&Item>, item: Item, newest: u32, warning: Option<String>) -> Result<ExitCode> {
     item.check()?;
     if old.is_some_and(|old| is_same(old, &item)) {
         if !session.global.json {
             output::line("as before; nothing written");
         }
-        return show(session, item, false).await;
+        return show(session, item, false, warning).await;
     }
     if item.policy.is_some() && item.policy != old.and_then(|old| old.policy.clone()) {
         check_policy(&Fleet::of_policies(&session.vault).await?, item.policy.as_ref())?;
     }
     refuse_shortening(session, newest > 0, std::slice::from_ref(&item)).await?;
     session.vault.write_item_after(&item, newest).await?;
-    show(session, item, false).await
+    show(session, item, false, warning).await
 }
 
 /// Whether two records say the same of a machine, whenever they were written.
@@ -125,7 +129,7 @@ pub async fn refuse_shortening(session: &Session, existing: bool, items: &[Item]
 }
 
 /// Shows a machine with its policy and its next run; `exact` has it look at the other machines where that decides when.
-async fn show(session: &Session, item: Item, exact: bool) -> Result<ExitCode> {
+async fn show(session: &Session, item: Item, exact: bool, warning: Option<String>) -> Result<ExitCode> {
     let mut fleet = Fleet::of_policies(&session.vault).await?;
     let damaged: Vec<String> = super::policy::damages(&fleet).collect();
     fleet = fleet.with_item(&item);
@@ -142,7 +146,7 @@ async fn show(session: &Session, item: Item, exact: bool) -> Result<ExitCode> {
         Some(record) => runs::of_machine(member, record, exact, session.vault.clock().now(), 1)?.pop(),
         None => None,
     };
-    let warnings: Vec<String> = damaged.into_iter().chain(member.unclear()).collect();
+    let warnings: Vec<String> = warning.into_iter().chain(damaged).chain(member.unclear()).collect();
     if session.global.json {
         let mut document = document(member)?;
         document["next_run"] = run.as_ref().map_or(Value::Null, Run::document);

@@ -1,10 +1,10 @@
-use std::process::ExitCode;
+use std::{collections::HashMap, process::ExitCode};
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use stillpoint_fleet::{Fleet, Keeping, Kept, Member};
 use stillpoint_model::{
-    Error, ItemName, Result,
+    Error, ErrorKind, ItemName, Result,
     policy::{Act, Clock, Policy, Verdict},
 };
 use stillpoint_vault::{PointEntries, PointEntry};
@@ -134,7 +134,7 @@ impl<'a> Preview<'a> {
         let unclear: Vec<String> = preview.concerned().filter_map(Member::unclear).collect();
         preview.warnings.extend(unclear);
         match preview.before.refuse_shortening(vault, &preview.after).await {
-            Err(error) if error.kind() == stillpoint_model::ErrorKind::Denied => {
+            Err(error) if error.kind() == ErrorKind::Denied => {
                 preview.warnings.push(format!("this policy would be refused: {error}"));
             }
             outcome => outcome?,
@@ -161,8 +161,7 @@ impl<'a> Preview<'a> {
         let after: Keeping = self.after.keeping(&session.vault, name, entries, &self.clock).await?;
         let damaged = before.unreadable.iter().map(|(id, error)| format!("point {id} of {name}: {}", error.one_line()));
         self.warnings.extend(damaged);
-        let mut verdicts: std::collections::HashMap<_, _> =
-            after.points.into_iter().map(|kept| (kept.point.id, kept.verdict)).collect();
+        let mut verdicts: HashMap<_, _> = after.points.into_iter().map(|kept| (kept.point.id, kept.verdict)).collect();
         let change = |point: Kept| verdicts.remove(&point.point.id).map(|after| Change { point, after });
         Ok(before.points.into_iter().filter_map(change).collect())
     }
@@ -194,7 +193,10 @@ impl<'a> Preview<'a> {
 
     fn tell(&self, machines: &[(ItemName, Vec<Change>)]) {
         let rows = machines.iter().flat_map(|(name, changes)| changes.iter().map(move |change| change.row(name)));
-        output::table(&["MACHINE", "POINT", "TIME", "KEPT UNTIL NOW", "BY", "WITH THIS POLICY", "BY", ""], rows.collect());
+        let rows: Vec<Vec<String>> = rows.collect();
+        if !rows.is_empty() {
+            output::table(&["MACHINE", "POINT", "TIME", "KEPT UNTIL NOW", "BY", "WITH THIS POLICY", "BY", ""], rows);
+        }
         let counted = |fate: Fate| count(machines, |change| change.fate() == fate);
         output::line(&format!(
             "{}: {} points would go at the next prune ({} of them go without this policy, too); of those that stay, {} would have \
