@@ -17,6 +17,9 @@ mod deaths;
 #[path = "retention/estate.rs"]
 mod estate;
 #[cfg(test)]
+#[path = "retention/records.rs"]
+mod records;
+#[cfg(test)]
 #[path = "retention/rules.rs"]
 mod rules;
 #[cfg(test)]

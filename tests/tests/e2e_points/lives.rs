@@ -43,7 +43,7 @@ fn a_dry_run_names_the_points_that_the_prune_then_deletes_softly() {
     let report = place.host.json(&["prune"]);
     assert_eq!((number(&report, "/tombstoned"), number(&report, "/points")), (2, 3), "{report}");
     assert_eq!(text(&report, "/state"), "completed");
-    assert_eq!(place.live(), [newest.clone()]);
+    assert_eq!(place.live(), std::slice::from_ref(&newest));
     let hidden = place.host.json(&["points", "web-01"]);
     assert_eq!(number(&hidden, "/deleted_points_not_shown"), 2);
     let point = place.point(&first);
