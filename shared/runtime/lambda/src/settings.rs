@@ -74,6 +74,18 @@ mod tests {
     }
 
     #[test]
+    fn where_alarms_are_told_is_read_and_may_be_left_empty() {
+        let url = ("STILLPOINT_WEBHOOK", "https://hooks.example.org/");
+        let webhook =
+            read(&[url, ("STILLPOINT_WEBHOOK_SECRET", "s"), ("STILLPOINT_WEBHOOK_ALLOW_HTTP", "true")]).unwrap().webhook;
+        assert_eq!((webhook.url.as_deref(), webhook.secret.as_deref()), (Some(url.1), Some("s")));
+        assert!(webhook.allow_http && webhook.secret_file.is_none());
+        // As the template leaves them where there is none.
+        let webhook = read(&[("STILLPOINT_WEBHOOK", ""), ("STILLPOINT_WEBHOOK_SECRET", "")]).unwrap().webhook;
+        assert!(webhook.url.is_none() && webhook.secret.is_none() && !webhook.allow_http);
+    }
+
+    #[test]
     fn a_wrong_setting_is_named() {
         let wrong = [
             ("STILLPOINT_VAULT", ""),
