@@ -67,7 +67,7 @@ async fn a_job_on_which_every_process_dies_is_given_up() {
     assert!(base.store.until_death(base.backup(&machine())).await.is_none());
     assert_eq!(base.platform.held().len(), 1, "it dies with a snapshot");
     let mut process = base.restart().await.unwrap();
-    // The first got a segment done; the five after it die before they do.
+    // It got segments done; those after it die before they do.
     for _ in 0..5 {
         process.store.fault(9, Fault::KillBefore);
         assert!(process.store.until_death(process.take_on()).await.is_none());

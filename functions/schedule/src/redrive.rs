@@ -21,32 +21,24 @@ pub(crate) struct Redrive {
     stalled_after: Duration,
 }
 
-/// When something last happened to a job.
-struct Signs {
-    /// Anything at all was written.
-    newest: Option<Timestamp>,
-    /// A segment was finished since the newest ledger record.
-    progressed: bool,
-}
-
 impl Redrive {
     /// For jobs of `site`.
     pub(crate) fn new(engine: Engine, backlog: Arc<dyn Backlog>, site: &str, stalled_after: Duration) -> Self {
         Self { engine, backlog, site: site.to_owned(), stalled_after }
     }
 
-    async fn signs(&self, job: &Job) -> Result<Signs> {
+    /// When anything was last written for the job.
+    async fn last_sign(&self, job: &Job) -> Result<Timestamp> {
         let segment = self.engine.last_marker(job.id).await?;
-        let newest = segment.max(Some(job.newest.at));
-        Ok(Signs { newest, progressed: segment.is_some_and(|segment| segment > job.newest.at) })
+        Ok(segment.unwrap_or(job.newest.at).max(job.newest.at))
     }
 
     /// Whether nothing has happened for `patience`. An instant that is still to come says that a clock is wrong, and nothing
     /// about the job: it counts as silence, for driving a job on once too often is harmless.
-    fn silent(&self, signs: &Signs, patience: Duration) -> bool {
-        let age = signs.newest.map(|newest| self.engine.vault().clock().now().duration_since(newest));
+    fn silent(&self, since: Timestamp, patience: Duration) -> bool {
+        let age = self.engine.vault().clock().now().duration_since(since);
         let patience = SignedDuration::try_from(patience).unwrap_or(SignedDuration::MAX);
-        age.is_none_or(|age| age.is_negative() || age >= patience)
+        age.is_negative() || age >= patience
     }
 
     /// The events that drive one job on, if it is stalled. `waiting`: messages in the site's queues, once asked for.
@@ -55,22 +47,23 @@ impl Redrive {
         if job.request.carrier != Carrier::Broker || job.request.host != self.site || job.state().is_end() {
             return Ok(Vec::new());
         }
-        let signs = self.signs(&job).await?;
-        if !self.silent(&signs, self.stalled_after) {
+        let since = self.last_sign(&job).await?;
+        if !self.silent(since, self.stalled_after) {
             return Ok(Vec::new());
         }
         let waits = match *waiting {
             Some(known) => known,
             None => *waiting.insert(self.backlog.waiting().await?),
         };
-        if waits > 0 && !self.silent(&signs, self.stalled_after * PATIENCE_WITH_QUEUES) {
+        if waits > 0 && !self.silent(since, self.stalled_after * PATIENCE_WITH_QUEUES) {
             return Ok(Vec::new());
         }
-        if job.newest.tries >= TRIES_MAX && !signs.progressed && self.engine.decision(id).await?.is_none() {
+        let is_over = job.newest.tries >= TRIES_MAX && self.engine.decision(id).await?.is_none();
+        if is_over && !self.engine.has_progressed(&job).await? {
             let reason = format!("given up: driven on {TRIES_MAX} times without getting on");
             return Ok(vec![self.engine.stop(id, JobState::Failed, &reason).await?]);
         }
-        match self.engine.take_on(&job, signs.progressed).await? {
+        match self.engine.take_on(&job).await? {
             Some(job) => self.engine.redrive(&job).await,
             None => Ok(Vec::new()),
         }

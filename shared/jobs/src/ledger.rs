@@ -43,6 +43,10 @@ pub struct Request {
     pub carrier: Carrier,
 }
 
+fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
 /// What became of one disk.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -96,6 +100,9 @@ pub struct LedgerRecord {
     pub attempt: AttemptId,
     /// How many processes have taken the job on.
     pub tries: u32,
+    /// Segments that were done when a process last took it on.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub done: u32,
     /// Failed deliveries of its events, by event; those that are to be tried again.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub failures: BTreeMap<String, u32>,
@@ -147,6 +154,7 @@ impl Engine {
             at: vault.clock().now(),
             attempt: AttemptId::new(vault.ulid()),
             tries: 1,
+            done: 0,
             failures: BTreeMap::new(),
             request: Some(request.clone()),
             segments: None,
@@ -279,17 +287,38 @@ impl Engine {
         newest
     }
 
-    /// Records that the timer, or another process, drives a job on; `progressed` when segments were finished since it last did. `None` when
-    /// somebody else wrote to the ledger meanwhile: it is not stalled, or already driven on.
+    /// Records that the timer, or another process, drives a job on. A try after which more segments are done than before was not in
+    /// vain, and none is counted. `None` when somebody else wrote to the ledger meanwhile: it is not stalled, or already driven on.
     ///
     /// # Errors
     /// As the store.
-    pub async fn take_on(&self, job: &Job, progressed: bool) -> Result<Option<Job>> {
-        match self.append_next(job, |record| record.tries = if progressed { 1 } else { record.tries + 1 }).await {
+    pub async fn take_on(&self, job: &Job) -> Result<Option<Job>> {
+        let done = self.done(job).await?;
+        let progressed = done > job.newest.done;
+        let written = self.append_next(job, |record| {
+            record.tries = if progressed { 1 } else { record.tries + 1 };
+            record.done = done;
+        });
+        match written.await {
             Ok(job) => Ok(Some(job)),
             Err(error) if error.kind() == ErrorKind::Conflict => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// Whether segments were done since a process last took the job on.
+    ///
+    /// # Errors
+    /// As the store.
+    pub async fn has_progressed(&self, job: &Job) -> Result<bool> {
+        Ok(self.done(job).await? > job.newest.done)
+    }
+
+    /// Segments that have their markers.
+    async fn done(&self, job: &Job) -> Result<u32> {
+        let Some(segments) = job.newest.segments else { return Ok(0) };
+        let outstanding = self.outstanding(job.id, segments).await?.len();
+        Ok(segments.saturating_sub(u32::try_from(outstanding).unwrap_or(u32::MAX)))
     }
 
     /// Ends a job after its sealer has done all that the job is for.

@@ -55,13 +55,12 @@ async fn adopt(engine: &Engine, host: &str, id: JobId, adopted: &mut Adopted) ->
     if job.state().is_end() {
         return Ok(());
     }
-    if job.newest.tries >= TRIES_MAX && engine.decision(id).await?.is_none() {
+    if job.newest.tries >= TRIES_MAX && engine.decision(id).await?.is_none() && !engine.has_progressed(&job).await? {
         let reason = format!("given up after {TRIES_MAX} processes died on it");
         adopted.events.push(engine.stop(id, JobState::Failed, &reason).await?);
         adopted.jobs.push(job);
     } else {
-        let progressed = engine.last_marker(id).await?.is_some_and(|segment| segment > job.newest.at);
-        let Some(job) = engine.take_on(&job, progressed).await? else { return Ok(()) };
+        let Some(job) = engine.take_on(&job).await? else { return Ok(()) };
         adopted.events.extend(engine.redrive(&job).await?);
         adopted.jobs.push(job);
     }
