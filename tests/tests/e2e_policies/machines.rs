@@ -1,11 +1,14 @@
 use std::fs;
 
 use serde_json::json;
+use stillpoint_model::{ErrorKind, ItemName};
+use stillpoint_testkit::World;
 use stillpoint_tests::{
     Host, Lab,
     disk::{self, MIB},
     text,
 };
+use stillpoint_vault::{Item, Protection};
 
 use crate::{NIGHTLY, apply, texts};
 
@@ -92,4 +95,22 @@ fn a_damaged_record_can_be_replaced_and_that_is_said() {
     let mended = host.json(&["machine", "add", "web-01", "--replace", "--disk", &disk]);
     assert!(text(&mended, "/warnings/0").contains("cannot be read, with tags and policy"), "{mended}");
     assert_eq!(host.json(&["machine", "show", "web-01"])["tags"], json!({}));
+}
+
+/// Two operators at once: who read the machine before the other changed it is told so, and takes nothing back unseen.
+#[tokio::test]
+async fn a_change_that_did_not_see_the_newest_record_is_refused() {
+    let world = World::new(51_000).await.expect("a world can be made");
+    let (vault, name): (_, ItemName) = (world.vault(), "web-01".parse().expect("a name"));
+    world.protect(&name, &["os".parse().expect("a name")]).await.expect("a machine can be protected");
+    let (newest, item) = vault.newest_item(&name).await.expect("it is listed").expect("it is there");
+    let item = item.expect("it is whole");
+    let stopped = Item { protection: Protection::Retained { since: item.written }, ..item.clone() };
+    vault.write_item_after(&stopped, newest).await.expect("nothing came between");
+    let tagged = Item { tags: [("env".to_owned(), "prod".to_owned())].into(), ..item };
+    let error = vault.write_item_after(&tagged, newest).await.expect_err("it was stopped meanwhile");
+    assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
+    let many = vault.write_items_after(&[(tagged.clone(), newest)]).await.expect_err("likewise");
+    assert_eq!(many.kind(), ErrorKind::Conflict, "{many}");
+    assert_eq!(vault.item(&name).await.expect("it is there"), stopped);
 }
