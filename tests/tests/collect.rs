@@ -11,6 +11,9 @@ mod deaths;
 #[path = "collect/protocol.rs"]
 mod protocol;
 #[cfg(test)]
+#[path = "collect/repack.rs"]
+mod repack;
+#[cfg(test)]
 #[path = "collect/reprieve.rs"]
 mod reprieve;
 #[cfg(test)]

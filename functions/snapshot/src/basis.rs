@@ -7,6 +7,8 @@ use stillpoint_jobs::Neighbour;
 use stillpoint_model::{Error, ErrorKind, ItemName, MarkKind, PointId, Result};
 use stillpoint_vault::{Condemned, Mark, Name, Point, PointEntry, Vault};
 
+use crate::repack::thin_packs;
+
 /// Other machines whose newest points are searched for similar pages. Each costs a transfer step one manifest in memory.
 const NEIGHBOURS_MAX: usize = 4;
 /// Points tried as parent, newest first, before the disks are stored without one.
@@ -18,6 +20,7 @@ pub(crate) struct Basis {
     pub(crate) parent: Option<(Point, Manifest)>,
     pub(crate) neighbours: Vec<Neighbour>,
     pub(crate) avoid: Vec<String>,
+    pub(crate) thin: Vec<String>,
     pub(crate) warnings: Vec<String>,
     condemned: Condemned,
     /// Objects that a verification found missing or corrupt.
@@ -26,8 +29,8 @@ pub(crate) struct Basis {
 
 impl Basis {
     /// The job's ledger is there: nothing that is condemned from now on is deleted before the job has ended, and what is condemned
-    /// already is not referred to.
-    pub(crate) async fn find(vault: &Vault, item: &ItemName) -> Result<Self> {
+    /// already is not referred to. Where the disks are compared as a whole (`is_whole`), what thin packs hold is stored again.
+    pub(crate) async fn find(vault: &Vault, item: &ItemName, is_whole: bool) -> Result<Self> {
         let mut basis = Self { condemned: vault.condemned().await?, ..Self::default() };
         basis.find_parent(vault, item).await?;
         let mut packs = basis.parent.as_ref().map(|(_, manifest)| manifest.packs.clone()).unwrap_or_default();
@@ -48,6 +51,9 @@ impl Basis {
         let names = packs.iter().map(|used| &*used.pack.name);
         let unwanted = names.filter(|name| basis.condemned.objects.contains(*name) || basis.corrupt.contains(*name));
         basis.avoid.extend(unwanted.map(str::to_owned).collect::<Vec<_>>());
+        if let Some((_, parent)) = basis.parent.as_ref().filter(|_| is_whole) {
+            basis.thin = thin_packs(item, parent);
+        }
         basis.avoid.sort_unstable();
         basis.avoid.dedup();
         Ok(basis)

@@ -9,6 +9,7 @@
 
 mod basis;
 mod release;
+mod repack;
 mod take;
 mod wiring;
 

@@ -49,7 +49,8 @@ impl Take {
                 "the disks of {item} have {total} bytes together, more than the {DISK_BYTES_MAX} of one point"
             )));
         }
-        let basis = Basis::find(engine.vault(), item).await?;
+        let is_whole = snapshot.disks.iter().all(|disk| disk.baseline == Baseline::Zero);
+        let basis = Basis::find(engine.vault(), item, is_whole).await?;
         let pages = pages_with_content(&snapshot, basis.parent.as_ref().map(|(_, manifest)| manifest));
         let plan = Plan {
             job: job.id,
@@ -65,6 +66,7 @@ impl Take {
                 parent: basis.parent.map(|(point, _)| point.id),
                 neighbours: basis.neighbours,
                 avoid: basis.avoid,
+                thin: basis.thin,
                 warnings: [snapshot.warnings.clone(), basis.warnings].concat(),
                 snapshot,
             },

@@ -80,6 +80,7 @@ pub(crate) struct Basis {
     pub(crate) references: Vec<Reference>,
     has_parent: bool,
     avoid: HashSet<String>,
+    thin: HashSet<String>,
 }
 
 impl Basis {
@@ -97,7 +98,8 @@ impl Basis {
             }
         }
         let avoid = plan.detail.avoid.iter().cloned().collect();
-        Ok(Self { plan, plan_hash: hash, references, has_parent, avoid })
+        let thin = plan.detail.thin.iter().cloned().collect();
+        Ok(Self { plan, plan_hash: hash, references, has_parent, avoid, thin })
     }
 
     pub(crate) fn segments(&self) -> u32 {
@@ -113,7 +115,12 @@ impl Basis {
 
     /// Whether nothing may refer to this pack.
     pub(crate) fn avoids(&self, pack: &str) -> bool {
-        self.avoid.contains(pack)
+        self.avoid.contains(pack) || self.thin.contains(pack)
+    }
+
+    /// Whether a page that lies there can be read and compared with: the pack is sound, even if nothing may refer to it.
+    pub(crate) fn may_read(&self, pack: &str) -> bool {
+        !self.avoid.contains(pack)
     }
 
     /// Size of a pack that some reference needs.

@@ -103,7 +103,7 @@ impl Step<'_> {
             let page = match place.and_then(|_| read.next()) {
                 None => None,
                 // A page in a pack to avoid is not referred to again, whether or not it can be read.
-                Some(Ok(page)) if page.packs.first().is_some_and(|own| self.basis.avoids(&own.name)) => None,
+                Some(Ok(page)) if page.packs.first().is_some_and(|own| !self.basis.may_read(&own.name)) => None,
                 Some(Ok(page)) => Some(page),
                 // Damage costs a second copy of what the page held; anything that may pass is worth another try.
                 Some(Err(error)) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Missing) => {
@@ -134,10 +134,15 @@ impl Step<'_> {
         let changed = changed_chunks(&chunks, before.page.as_ref());
         // Where the disk's end moved, the page has another number of chunks even if all that is left of it is the same.
         let resized = before.page.as_ref().is_some_and(|page| page.entries.len() != chunks.len());
-        if changed == 0 && !resized && (before.page.is_some() || !before.exists) {
+        // A page in a thin pack moves to another, even if nothing else does.
+        let stays = before
+            .page
+            .as_ref()
+            .map_or(!before.exists, |page| page.packs.first().is_none_or(|own| !self.basis.avoids(&own.name)));
+        if changed == 0 && !resized && stays {
             return Ok(sum);
         }
-        sum.changed_bytes += changed * CHUNK_BYTES;
+        sum.changed_bytes += (changed - stored_again(&chunks, before.page.as_ref())) * CHUNK_BYTES;
         if let Some(page) = &before.page {
             sum.packer.deltas.count(page, -1);
         }
@@ -191,6 +196,17 @@ fn changed_chunks(chunks: &[Chunk], before: Option<&MapPage>) -> u64 {
         Chunk::New { .. } => true,
     });
     changed.count() as u64
+}
+
+/// Chunks that are what the parent has at their place, in a pack that nothing may refer to.
+fn stored_again(chunks: &[Chunk], before: Option<&MapPage>) -> u64 {
+    let Some(page) = before else { return 0 };
+    let held = |position: usize| page.entries.get(position).and_then(Option::as_ref).map(|entry| entry.id);
+    let again = chunks.iter().enumerate().filter(|(position, chunk)| match chunk {
+        Chunk::New { id, .. } => held(*position) == Some(*id),
+        Chunk::Zero | Chunk::Same => false,
+    });
+    again.count() as u64
 }
 
 fn pack(mut packer: Packer, mut draft: Draft, chunks: Vec<Chunk>, before: Option<&MapPage>, similar: &Similar) -> Result<Packer> {

@@ -40,6 +40,9 @@ pub struct BackupPlan {
     pub neighbours: Vec<Neighbour>,
     /// Packs of the parent or a neighbour that are missing or damaged: nothing may refer to them, so what they held is stored anew.
     pub avoid: Vec<String>,
+    /// Packs of the parent that are sound and hardly needed: what they held is stored anew, so that they can go one day.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub thin: Vec<String>,
     /// What is known before anything is read.
     pub warnings: Vec<String>,
     /// The snapshot.
