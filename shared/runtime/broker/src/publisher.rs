@@ -218,7 +218,7 @@ impl Backlog for Publisher {
     async fn waiting(&self) -> Result<u64> {
         let channel = self.channel().await?;
         let mut waiting = 0;
-        for place in self.topology.places() {
+        for place in self.topology.places().iter().filter(|place| place.holds_work()) {
             let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::durable() };
             let look = channel.queue_declare(place.queue.as_str().into(), options, FieldTable::default());
             let queue = tokio::time::timeout(CONFIRM, look).await.map_err(|_| self.silent())?;

@@ -14,6 +14,10 @@ pub const SHARDS: u32 = 4;
 /// Deliveries of one message before the broker itself parks it: each lost one was a consumer's death or a lost connection.
 const DELIVERY_LIMIT: u32 = 10;
 
+/// How long an event of an alarm waits for `notify`. The timer publishes those that nobody was told of again with each tick: where no
+/// worker runs `notify` they must not pile up. Nothing is lost with them, so they go without a dead letter.
+const ALARM_TTL: Duration = Duration::from_secs(600);
+
 /// Where a platform or target can be reached from; part of queue names and routing keys.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Site(String);
@@ -69,6 +73,13 @@ pub struct Place {
     routing_keys: Vec<String>,
 }
 
+impl Place {
+    /// Whether messages in it keep a job from its end, as those for `notify` do not.
+    pub(crate) fn holds_work(&self) -> bool {
+        self.function != Function::Notify
+    }
+}
+
 /// A value of a queue's argument.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Argument<'a> {
@@ -88,6 +99,10 @@ pub struct Topology {
     site: Site,
     places: Vec<Place>,
     dead: Vec<(Function, String)>,
+}
+
+fn ttl(time: Duration) -> (&'static str, Argument<'static>) {
+    ("x-message-ttl", Argument::Number(u32::try_from(time.as_millis()).unwrap_or(u32::MAX)))
 }
 
 /// The queue where messages of `function` wait for an operator.
@@ -186,7 +201,17 @@ impl Topology {
                 ("x-overflow", Argument::Text("reject-publish")),
             ]
         };
+        let fleeting = || {
+            vec![
+                ("x-queue-type", Argument::Text("quorum")),
+                ttl(ALARM_TTL),
+                ("x-delivery-limit", Argument::Number(DELIVERY_LIMIT)),
+            ]
+        };
         let of_functions = self.places.iter().map(|place| {
+            if !place.holds_work() {
+                return Queue { name: place.queue.clone(), arguments: fleeting() };
+            }
             let dead = self.dead.iter().find(|(function, _)| *function == place.function).map_or("", |(_, queue)| queue.as_str());
             let mut arguments = kept("").to_vec();
             arguments.push(("x-dead-letter-routing-key", Argument::Text(dead)));
@@ -202,7 +227,7 @@ impl Topology {
         let waiting = RETRY_PAUSES.iter().map(|pause| {
             // No routing key of its own: a message comes back to the queue that it was published for.
             let mut arguments = kept("").to_vec();
-            arguments.push(("x-message-ttl", Argument::Number(u32::try_from(pause.as_millis()).unwrap_or(u32::MAX))));
+            arguments.push(ttl(*pause));
             Queue { name: retry_exchange(*pause), arguments }
         });
         of_functions.chain(dead).chain(waiting).collect()
@@ -287,6 +312,17 @@ mod tests {
                 assert!(reached(&there).is_empty(), "{key}");
             }
         }
+    }
+
+    #[test]
+    fn only_events_of_alarms_go_by_themselves() {
+        let topology = topology("host-a");
+        let goes = |queue: &Queue<'_>| {
+            let has = |name: &str| queue.arguments.iter().any(|(known, _)| *known == name);
+            has("x-message-ttl") && !has("x-dead-letter-exchange")
+        };
+        let going: Vec<String> = topology.queues().into_iter().filter(goes).map(|queue| queue.name).collect();
+        assert_eq!(going, ["stillpoint.host-a.notify"]);
     }
 
     #[test]
