@@ -5,6 +5,7 @@ mod schedule {
     mod clocks;
     mod deaths;
     mod fleet;
+    mod life;
     mod limits;
     mod pace;
     mod requests;
