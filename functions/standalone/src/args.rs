@@ -110,6 +110,12 @@ pub enum Command {
         #[arg(long)]
         dry_run: bool,
     },
+    /// Free what nothing needs any more: condemned by one run, deleted by a later one
+    Collect {
+        /// Only show what would be condemned and what would be deleted now
+        #[arg(long)]
+        dry_run: bool,
+    },
     /// Check that everything every recovery point needs is there, and read what is chosen to the last byte
     Verify {
         /// One machine's points [default: all machines]

@@ -2,6 +2,7 @@
 
 mod alarms;
 mod backup;
+mod collect;
 mod dead;
 mod demo;
 mod image;
@@ -57,6 +58,7 @@ pub async fn run(cli: Cli) -> Result<ExitCode> {
         Command::Points { name, all } => points::run(&Session::open(global).await?, &name, all).await,
         Command::Point(command) => point::run(&Session::open(global).await?, command).await,
         Command::Prune { dry_run } => prune::run(&Session::open(global).await?, dry_run).await,
+        Command::Collect { dry_run } => collect::run(&Session::open(global).await?, dry_run).await,
         Command::Verify { name, read } => verify::run(&Session::open(global).await?, name, read).await,
         Command::Restore { name, point, to, disk, overwrite } => {
             let wanted = restore::Wanted { name, point, to, disks: disk, overwrite };
