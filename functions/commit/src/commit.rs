@@ -114,7 +114,6 @@ fn point(
         consistency: Obtained { wanted: detail.wanted, obtained: detail.snapshot.obtained },
         warnings: detail.warnings.iter().chain(markers.iter().flat_map(|marker| &marker.detail.warnings)).cloned().collect(),
         keep_until: detail.keep_until,
-        policy: detail.slot.as_ref().map(|slot| slot.policy.clone()),
         disks: detail.snapshot.disks.iter().map(disk).collect(),
         read_bytes: sum(|detail| detail.read_bytes),
         changed_bytes: sum(|detail| detail.changed_bytes),

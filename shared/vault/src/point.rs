@@ -2,7 +2,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use stillpoint_format::{Encoded, Manifest, PackUse, Sections};
-use stillpoint_model::{DiskName, Error, ItemName, JobId, Obtained, PointId, PolicyName, Requests, Result};
+use stillpoint_model::{DiskName, Error, ItemName, JobId, Obtained, PointId, Requests, Result};
 
 use crate::{Name, PointEntry, Vault, record::POINT};
 
@@ -51,9 +51,6 @@ pub struct Point {
     pub warnings: Vec<String>,
     /// When retention may take it, for an on-demand point.
     pub keep_until: Option<Timestamp>,
-    /// The policy whose slot it was made for.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub policy: Option<PolicyName>,
     /// The disks, in order.
     pub disks: Vec<PointDisk>,
     /// Bytes read from the snapshot.

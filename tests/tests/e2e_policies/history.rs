@@ -39,14 +39,7 @@ async fn copy(host: &Host, key_file: &str, days: i64) {
     for ago in 1..=days {
         let instant = real.instant - SignedDuration::from_hours(24 * ago);
         clock.jump(instant.as_millisecond() - vault.clock().now().as_millisecond());
-        let scheduled = Point {
-            id: PointId::new(vault.ulid()),
-            instant,
-            committed: instant,
-            keep_until: None,
-            policy: Some("nightly".parse().expect("a name")),
-            ..real.clone()
-        };
+        let scheduled = Point { id: PointId::new(vault.ulid()), instant, committed: instant, keep_until: None, ..real.clone() };
         vault.commit_point(&scheduled).await.expect("a point can be committed");
     }
 }

@@ -69,9 +69,8 @@ impl Estate {
         let vault = self.world.vault();
         let id = PointId::new(vault.ulid());
         let instant = vault.clock().now();
-        let policy = keep_until.is_none().then(|| "all".parse().expect("a name"));
         let (item, committed) = (machine.clone(), instant);
-        let point = Point { id, item, instant, committed, keep_until, policy, parent: None, ..self.template.clone() };
+        let point = Point { id, item, instant, committed, keep_until, parent: None, ..self.template.clone() };
         vault.commit_point(&point).await.expect("the store answers");
         id
     }

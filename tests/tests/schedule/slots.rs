@@ -21,7 +21,7 @@ async fn each_machine_is_backed_up_once_a_slot_and_its_points_are_whole() {
     for number in 0..3 {
         assert_eq!(world.wrong_points(&machine(number)).await.unwrap(), [""; 0]);
         for listing in world.vault().points(&machine(number)).await.unwrap() {
-            assert_eq!(listing.point.unwrap().policy, Some("all".parse().unwrap()));
+            assert_eq!(listing.point.unwrap().keep_until, None, "its policy says");
         }
     }
 }

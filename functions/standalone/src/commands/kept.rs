@@ -76,7 +76,6 @@ pub fn lasting(kept: &Kept) -> BTreeMap<&'static str, Value> {
         ("keep_until", json!(verdict.keep_until)),
         ("reasons", json!(verdict.reasons)),
         ("why", json!(verdict.why())),
-        ("policy", json!(kept.point.policy)),
         ("on_demand_until", json!(kept.point.keep_until)),
         ("deleted_until", json!(deleted_until(kept))),
         ("held", json!(kept.entry.held().is_some())),

@@ -57,7 +57,7 @@ fn show(rows: &[Row<'_>]) {
             alone_bytes.map_or_else(|| "?".to_owned(), output::bytes),
             kept::day(verdict.keep_until),
             verdict.why(),
-            point.policy.as_ref().map_or_else(|| "on demand".to_owned(), |policy| format!("policy {policy}")),
+            (if point.keep_until.is_some() { "on demand" } else { "by policy" }).to_owned(),
             kept::state(kept),
         ]
     };
