@@ -1,16 +1,19 @@
 use std::collections::BTreeMap;
 
+use futures_util::{StreamExt, stream};
 use stillpoint_events::{Envelope, PruneRequested};
 use stillpoint_fleet::{Fleet, Keeping, Member};
 use stillpoint_handler::{Effects, Handler, Invocation};
 use stillpoint_jobs::{Engine, Operation, Outcome};
-use stillpoint_model::{Error, ErrorKind, Requests, Result, policy::Act, policy::Clock};
+use stillpoint_model::{Error, ErrorKind, ItemName, Requests, Result, policy::Act};
 use stillpoint_vault::{PointEntries, PointEntry, Vault};
 
 use crate::{alarms::Bells, tombstones::bury};
 
 /// Most warnings in a job's record; the rest is counted.
 const WARNINGS_MAX: usize = 50;
+/// Machines pruned at once; each reads and writes sixteen records at a time.
+const MACHINES_IN_FLIGHT: usize = 8;
 /// Requests that follow the count: the decision, its record and the end's.
 const LAST_PUTS: u64 = 3;
 
@@ -67,11 +70,20 @@ async fn run(vault: &Vault, fleet: &Fleet, bells: &mut Bells<'_>) -> Result<Repo
     let mut report = Report::default();
     report.warnings.extend(clock.doubt().map(|doubt| doubt.to_string()));
     report.warnings.extend(fleet.damaged.iter().map(|(whose, why)| format!("{whose} cannot be read: {why}")));
+    let own = |member: &Member| entries.remove(&member.item.name).unwrap_or_default();
+    let machines: Vec<(usize, Vec<PointEntry>)> = fleet.members.iter().map(own).enumerate().collect();
+    let prune = |(place, own): (usize, Vec<PointEntry>)| {
+        let member = &fleet.members[place];
+        async move {
+            // Where a machine was stopped, nothing is done about its points.
+            if member.is_active() { Some(bury(vault, fleet, &member.item.name, own, &clock).await) } else { None }
+        }
+    };
+    let mut pruned = stream::iter(machines.into_iter().map(prune)).buffered(MACHINES_IN_FLIGHT);
     for member in &fleet.members {
-        let own = entries.remove(&member.item.name).unwrap_or_default();
         bells.policy(member).await?;
-        let keeping = match keeping(vault, fleet, member, own, &clock, &mut report).await {
-            Ok(keeping) => keeping,
+        let keeping = match pruned.next().await.flatten().transpose() {
+            Ok(outcome) => outcome.map(|(keeping, buried)| report.add(&member.item.name, keeping, buried)),
             Err(error) if error.kind() == ErrorKind::Unavailable => return Err(error),
             // One machine must not keep the others waiting.
             Err(error) => {
@@ -84,34 +96,22 @@ async fn run(vault: &Vault, fleet: &Fleet, bells: &mut Bells<'_>) -> Result<Repo
     Ok(report)
 }
 
-/// Prunes one machine; none where it was stopped: then nothing is done about its points.
-async fn keeping(
-    vault: &Vault,
-    fleet: &Fleet,
-    member: &Member,
-    entries: Vec<PointEntry>,
-    clock: &Clock,
-    report: &mut Report,
-) -> Result<Option<Keeping>> {
-    if !member.is_active() {
-        return Ok(None);
-    }
-    let name = &member.item.name;
-    let (keeping, buried) = bury(vault, fleet, name, entries, clock).await?;
-    report.machines += 1;
-    report.tombstoned += buried;
-    report.points += keeping.points.iter().filter(|kept| matches!(kept.verdict.act, Act::Keep | Act::Prune)).count() as u64;
-    if let Some((id, why)) = keeping.unreadable.first() {
-        let count = keeping.unreadable.len();
-        report.warnings.push(format!(
-            "{count} points of {name} cannot be read, and nothing was done about them; the first is {id}: {}",
-            why.one_line()
-        ));
-    }
-    Ok(Some(keeping))
-}
-
 impl Report {
+    /// One more machine was pruned.
+    fn add(&mut self, name: &ItemName, keeping: Keeping, buried: u64) -> Keeping {
+        self.machines += 1;
+        self.tombstoned += buried;
+        self.points += keeping.points.iter().filter(|kept| matches!(kept.verdict.act, Act::Keep | Act::Prune)).count() as u64;
+        if let Some((id, why)) = keeping.unreadable.first() {
+            let count = keeping.unreadable.len();
+            self.warnings.push(format!(
+                "{count} points of {name} cannot be read, and nothing was done about them; the first is {id}: {}",
+                why.one_line()
+            ));
+        }
+        keeping
+    }
+
     fn outcome(mut self, vault: &Vault) -> Outcome {
         let more = self.warnings.len().saturating_sub(WARNINGS_MAX);
         if more > 0 {

@@ -1,15 +1,17 @@
 //! What operators see and do about single points.
 
+use std::fs;
+
 use serde_json::Value;
-use stillpoint_model::{ItemName, MarkKind, PointId};
-use stillpoint_tests::{number, text, vault_files::objects};
+use stillpoint_model::{MarkKind, PointId};
+use stillpoint_tests::{
+    disk::{self, MIB},
+    number, text,
+    vault_files::objects,
+};
 use stillpoint_vault::{Collection, Mark};
 
-use crate::place::{Place, doomed};
-
-fn web() -> ItemName {
-    "web-01".parse().expect("a name")
-}
+use crate::place::{Place, doomed, web};
 
 #[test]
 fn points_say_until_when_and_why_they_are_kept() {
@@ -19,7 +21,7 @@ fn points_say_until_when_and_why_they_are_kept() {
     assert_eq!(point["keep_until"], point["on_demand_until"]);
     assert!(text(&point, "/keep_until") > text(&point, "/time"));
     assert_eq!((text(&point, "/tier"), text(&point, "/state")), ("vault", "committed"));
-    assert_eq!((&point["held"], &point["damaged"], &point["policy"]), (&false.into(), &false.into(), &Value::Null));
+    assert_eq!((&point["held"], &point["damaged"]), (&false.into(), &false.into()));
     assert_eq!(place.rules(&first), ["on-demand"]);
     assert_eq!(place.rules(&second), ["on-demand", "newest-good"]);
     assert_eq!(place.point(&second)["keep_until"], Value::Null, "as long as it is the newest");
@@ -56,6 +58,64 @@ fn a_dry_run_names_the_points_that_the_prune_then_deletes_softly() {
 
     let table = place.host.run(&["points", "web-01", "--all"]).ok();
     assert!(String::from_utf8_lossy(&table.stdout).contains("deleted until 20"), "{table}");
+}
+
+#[test]
+fn a_dry_run_says_how_much_is_freed_at_most() {
+    let place = Place::new();
+    let first = place.backup("1s");
+    disk::full(&place.lab.path("disk.raw"), 2 * MIB, 41);
+    place.backup("30d");
+    std::thread::sleep(std::time::Duration::from_millis(1200));
+    let alone = number(&place.point(&first), "/alone_bytes");
+    assert!(alone > MIB, "nothing of it is in the second: {alone}");
+    let document = place.host.json(&["prune", "--dry-run"]);
+    assert_eq!(number(&document, "/machines/0/freed_bytes_at_most"), alone, "{document}");
+    let table = place.host.run(&["prune", "--dry-run"]).ok();
+    assert!(String::from_utf8_lossy(&table.stdout).contains("1 of 2 points would be deleted softly; at most"), "{table}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_prune_that_is_killed_is_ended_by_the_next_command() {
+    let mut cut = 0;
+    for after in [0, 5, 60, 110] {
+        let place = Place::new();
+        place.backup("30d");
+        place.more_that_are_over(120).await;
+        let tombstones = || objects(place.host.vault()).iter().filter(|name| name.ends_with("-deleted.json")).count();
+        let mut prune = place.host.spawn(&["prune"]);
+        prune.reaches(|| tombstones() > after);
+        drop(prune.kill());
+        let left = doomed(&place.host).len();
+        assert_eq!(tombstones() + left, 120, "nothing else was done");
+        cut += usize::from(left > 0);
+        let report = place.host.json(&["prune"]);
+        assert!(doomed(&place.host).is_empty(), "{report}");
+        assert_eq!(tombstones(), 120, "each has one");
+        let jobs = place.host.jobs("prune", "@prune");
+        assert!(jobs.iter().all(|job| text(job, "/state") == "completed"), "{jobs:?}");
+        assert_eq!(place.live().len(), 1);
+    }
+    assert!(cut > 0, "no kill came in time");
+}
+
+#[test]
+fn a_point_whose_record_is_damaged_can_be_held_and_is_never_deleted() {
+    let place = Place::new();
+    let [first, _] = ["20d", "30d"].map(|keep| place.backup(keep));
+    let record = place.host.vault().join(format!("points/web-01/{first}/point.json"));
+    let mut bytes = fs::read(&record).expect("the record is there");
+    bytes[200] ^= 1;
+    fs::write(&record, bytes).expect("a test may write");
+    let line = place.host.fails(&["point", "delete", "web-01", &first]);
+    assert!(line.contains("cannot be read"), "{line}");
+    assert_eq!(place.host.json(&["point", "hold", "web-01", &first])["changed"], true);
+    let done = place.host.run(&["--json", "points", "web-01"]);
+    assert_eq!(done.code, Some(3), "{done}");
+    assert_eq!(done.json()["points"][1]["damaged"], true, "{done}");
+    let report = place.host.run(&["--json", "prune"]);
+    assert_eq!((report.code, number(&report.json(), "/tombstoned")), (Some(3), 0), "{report}");
+    assert!(text(&report.json(), "/warnings/0").contains(&first), "{report}");
 }
 
 #[test]

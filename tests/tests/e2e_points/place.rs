@@ -2,8 +2,11 @@
 
 use std::{fs, sync::Arc, thread::sleep, time::Duration};
 
+use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use stillpoint_format::parse_key_file;
+use stillpoint_model::{ItemName, PointId};
+use stillpoint_ports::Clock;
 use stillpoint_store::{Access, Store};
 use stillpoint_testkit::{TestClock, TestRandom};
 use stillpoint_tests::{
@@ -11,7 +14,7 @@ use stillpoint_tests::{
     disk::{self, MIB},
     text,
 };
-use stillpoint_vault::Vault;
+use stillpoint_vault::{Point, Vault};
 
 /// Longer than the points live that are made to be over.
 const OVER: Duration = Duration::from_millis(1200);
@@ -71,8 +74,26 @@ impl Place {
         let key = fs::read_to_string(text(&self.created, "/key_file")).expect("the key file can be read");
         let (_, secret) = parse_key_file(&key).expect("a key file");
         let store = Store::open(&self.host.url(), Access::Existing).expect("the vault is there");
-        Vault::open(store, &secret, Arc::new(TestClock::new()), Arc::new(TestRandom::new(1))).await.expect("the vault opens")
+        let clock = TestClock::new();
+        clock.jump(Timestamp::now().as_millisecond() - clock.now().as_millisecond());
+        Vault::open(store, &secret, Arc::new(clock), Arc::new(TestRandom::new(1))).await.expect("the vault opens")
     }
+
+    /// So many more points like the newest one, whose time is up.
+    pub async fn more_that_are_over(&self, count: usize) {
+        let (vault, machine) = (self.vault().await, web());
+        let newest = vault.points(&machine).await.expect("points").pop().expect("a point").point.expect("a record");
+        for _ in 0..count {
+            let (id, instant) = (PointId::new(vault.ulid()), newest.instant - SignedDuration::from_hours(1));
+            let point = Point { id, instant, keep_until: Some(instant), ..newest.clone() };
+            vault.commit_point(&point).await.expect("a point");
+        }
+    }
+}
+
+/// The machine's name.
+pub fn web() -> ItemName {
+    "web-01".parse().expect("a name")
 }
 
 /// The ids that a dry run names, with why.
