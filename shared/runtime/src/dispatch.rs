@@ -197,10 +197,18 @@ impl Subject {
         let segment = envelope.data.get("segment").and_then(Value::as_u64);
         let short = envelope.event_type.trim_start_matches("io.stillpoint.");
         let key = segment.map_or_else(|| short.to_owned(), |segment| format!("{short}/{segment}"));
-        let lock = format!("{function}-{}-{key}", job.map(|job| job.to_string()).unwrap_or_default());
-        Self { job, key, lock: lock.chars().take(LOCK_CHARS_MAX).collect(), is_end: envelope.event_type == JobEnded::TYPE }
+        // What is about no job is told apart by all it says: one alarm does not wait for another.
+        let about = job.map_or_else(|| envelope.data.to_string(), |job| job.to_string());
+        let lock = format!("{function}-{key}-{about}");
+        Self {
+            job,
+            key,
+            lock: lock.chars().filter(char::is_ascii).take(LOCK_CHARS_MAX).collect(),
+            is_end: envelope.event_type == JobEnded::TYPE,
+        }
     }
 }
 
-/// Names of abstract sockets have at most 107 bytes. Types that are known, ids and numbers never come near.
+/// Names of abstract sockets have at most 107 bytes. Types that are known, ids and numbers never come near; alarms of machines with long
+/// names may share a lock.
 const LOCK_CHARS_MAX: usize = 90;

@@ -10,7 +10,7 @@ use std::{
 use crate::binary::built;
 
 /// The functions that run on Lambda.
-const FUNCTIONS: [&str; 5] = ["schedule", "snapshot", "transfer", "commit", "restore"];
+const FUNCTIONS: [&str; 6] = ["schedule", "snapshot", "transfer", "commit", "restore", "notify"];
 
 /// The bootstrap of a function, of the working tree; all are built together, once per test process.
 #[must_use]

@@ -20,6 +20,11 @@ async fn set(vault: &Vault, alarm: &str, raised: bool, occurrence: Occurrence) {
     assert!(seq.is_some(), "it changes");
 }
 
+/// Raises an alarm that says no more than a text.
+pub async fn raise(vault: &Vault, alarm: &str, text: &str) {
+    set(vault, alarm, true, saying(text)).await;
+}
+
 fn saying(text: &str) -> Occurrence {
     Occurrence { text: text.to_owned(), ..Occurrence::default() }
 }
@@ -40,7 +45,7 @@ async fn an_alarm_is_listed_while_it_is_open_and_stays_in_the_history() {
         points: vec![POINT.parse().expect("an id")],
     };
     set(&vault, "damaged/web-01", true, hurt).await;
-    set(&vault, "job-failed/@prune", true, saying("prune failed")).await;
+    raise(&vault, "job-failed/@prune", "prune failed").await;
     let all = vault.alarms().await.expect("they can be listed");
     vault.told(&all, &"job-failed/@prune".parse().expect("an alarm")).await.expect("it can be written");
 
@@ -94,7 +99,7 @@ async fn an_alarm_whose_record_was_altered_is_one_all_the_same() {
     let lab = Lab::new();
     let host = lab.host_with_vault();
     let vault = opened(&host, Timestamp::now()).await;
-    set(&vault, "slot-missed/web-01", true, saying("no backup since Monday")).await;
+    raise(&vault, "slot-missed/web-01", "no backup since Monday").await;
     let path = host.vault().join("alarms/slot-missed/web-01/000001-raised.json");
     let altered = fs::read_to_string(&path).expect("it can be read").replace("Monday", "Friday");
     fs::write(&path, altered).expect("it can be written");

@@ -1,10 +1,5 @@
 //! The timer, and who is told of what it finds.
 
-use std::{
-    thread,
-    time::{Duration, Instant},
-};
-
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use stillpoint_fleet::Tick;
@@ -17,9 +12,8 @@ use stillpoint_tests::{
 };
 use stillpoint_vault::{Item, Vault};
 
-use super::{alarms, open, opened};
+use super::{SECRET, alarms, open, opened, wait};
 
-const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 const POLICY: &str =
     "name = \"hourly\"\n[applies_to]\nnames = [\"web-01\"]\n[schedule]\nevery = \"1h\"\n[retention]\ndaily = 7\n";
 
@@ -45,18 +39,6 @@ async fn ticked(vault: &Vault) -> Timestamp {
     let tick = Tick { at, jobs_through: at, unfinished: Vec::new(), starts: Vec::new(), missed: Vec::new() };
     assert!(tick.record(vault, 1).await.expect("it can be written"));
     at
-}
-
-/// Waits for something that a service does with one of its next ticks.
-fn wait<T>(what: &str, look: impl Fn() -> Option<T>) -> T {
-    let started = Instant::now();
-    loop {
-        if let Some(found) = look() {
-            return found;
-        }
-        assert!(started.elapsed() < Duration::from_secs(60), "{what} does not happen");
-        thread::sleep(Duration::from_millis(100));
-    }
 }
 
 #[tokio::test]
