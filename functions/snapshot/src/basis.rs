@@ -70,7 +70,7 @@ impl Basis {
                     self.avoid_damage(id, damage);
                     return Ok(());
                 }
-                Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Missing) => {
+                Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Missing | ErrorKind::Invalid) => {
                     self.warnings.push(format!("point {id} cannot be compared with: {}", error.one_line()));
                 }
                 Err(error) => return Err(error),

@@ -20,7 +20,7 @@ struct Contents<'a> {
 /// Opens every frame of a pack: all of it authenticates, decompresses and is what the pack's own pages say.
 ///
 /// # Errors
-/// `corrupt` with the first thing that is wrong; `invalid` when a newer version wrote it.
+/// `corrupt` with the first thing that is wrong.
 pub(crate) fn check(keys: &Keys, pack: &PackRef, bytes: &[u8]) -> Result<()> {
     let contents = Contents::open(keys, pack, bytes)?;
     let ids = contents.chunk_ids()?;
@@ -31,7 +31,8 @@ impl<'a> Contents<'a> {
     fn open(keys: &'a Keys, pack: &'a PackRef, bytes: &'a [u8]) -> Result<Self> {
         let end = bytes.len().checked_sub(TRAILER_BYTES).filter(|end| *end >= HEADER_BYTES);
         let end = end.ok_or_else(|| Error::corrupt("too short for a pack"))?;
-        let header = Header::decode(&bytes[..HEADER_BYTES])?;
+        // A vault has no packs of a newer version than its own: a greater one is damage.
+        let header = Header::decode(&bytes[..HEADER_BYTES]).map_err(|error| Error::corrupt(error.to_string()))?;
         if header.salt != pack.salt {
             return Err(Error::corrupt("another pack than its name says, or its header is damaged"));
         }
@@ -118,7 +119,7 @@ fn at(number: u32, entry: IndexEntry, error: Error) -> Error {
 #[cfg(test)]
 mod tests {
     use stillpoint_format::{ChunkEntry, FrameRef, MasterKey, PackBuilder, SALT_BYTES, compress};
-    use stillpoint_model::VaultId;
+    use stillpoint_model::{ErrorKind, VaultId};
 
     use super::*;
 
@@ -165,7 +166,8 @@ mod tests {
         for position in 0..bytes.len() {
             let mut flipped = bytes.clone();
             flipped[position] ^= 1;
-            assert!(check(&keys(), &pack("packs/a"), &flipped).is_err(), "byte {position}");
+            let error = check(&keys(), &pack("packs/a"), &flipped).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Corrupt, "byte {position}");
         }
     }
 

@@ -74,10 +74,10 @@ impl<'a> Toll<'a> {
     pub(crate) async fn take(&mut self, item: Option<&ItemName>) -> Result<()> {
         let condemned = self.vault.condemned().await?;
         let packs = self.bad.keys().any(|name| matches!(name.parse(), Ok(Name::Pack { .. })));
-        let mut chosen = Vec::new();
+        let (own, mut chosen) = (self.own(), Vec::new());
         for (item, entries) in survey::entries(self.vault, item.filter(|_| !packs), &condemned).await? {
             for entry in entries {
-                let named = self.names_own(&item, &entry);
+                let named = own.contains(&(item.clone(), entry.id)) && (entry.is_point() || is_unrecorded(&entry));
                 if named || entry.is_point() && (packs || entry.damaged().is_some()) {
                     chosen.push((item.clone(), entry));
                 }
@@ -102,11 +102,13 @@ impl<'a> Toll<'a> {
         needs.damage.is_some() || needs.packs.iter().any(|used| self.bad.contains_key(&*used.pack.name))
     }
 
-    /// Whether a point's own record or manifest was found bad.
-    fn names_own(&self, item: &ItemName, entry: &PointEntry) -> bool {
-        let own = self.bad.contains_key(&Name::Point(item.clone(), entry.id).to_string());
-        own && (entry.is_point() || is_unrecorded(entry))
-            || entry.is_point() && manifests(item, entry).any(|name| self.bad.contains_key(&name))
+    /// Points whose own record or manifest was found bad.
+    fn own(&self) -> HashSet<(ItemName, PointId)> {
+        let point = |object: &String| match object.parse() {
+            Ok(Name::Point(item, id) | Name::Manifest(item, id, _)) => Some((item, id)),
+            _ => None,
+        };
+        self.bad.keys().filter_map(point).collect()
     }
 
     async fn settle(&mut self, item: &ItemName, mut entry: PointEntry, needs: &Needs) -> Result<()> {

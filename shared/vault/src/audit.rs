@@ -92,7 +92,8 @@ fn size_problem(found: Option<u64>, written: u64) -> Option<String> {
 
 /// Whether an error speaks of the object that was read, and not of the way to it.
 fn is_damage(error: &Error) -> bool {
-    matches!(error.kind(), ErrorKind::Missing | ErrorKind::Corrupt)
+    // Invalid: of a newer version, which a flipped byte can say as well.
+    matches!(error.kind(), ErrorKind::Missing | ErrorKind::Corrupt | ErrorKind::Invalid)
 }
 
 impl Vault {
