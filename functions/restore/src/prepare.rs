@@ -36,9 +36,9 @@ impl Prepare {
         let engine = self.engine.metered();
         let vault = engine.vault();
         // The job's ledger is there: what is not condemned now stays until the job has ended, or was freed before the second look.
-        let condemned = vault.condemned().await?.points.contains(&(item.clone(), *id));
+        let condemned = vault.condemned().await?;
         let entry = vault.point_entry(item, *id).await?;
-        if entry.freed() || (condemned && !entry.is_wanted_again()) {
+        if entry.freed() || condemned.frees(item, &entry) {
             return Err(Error::missing(format!("point {id} of {item} was deleted, and its time to be undeleted is over")));
         }
         let point = vault.point(item, *id).await?;

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use stillpoint_format::limits;
 use stillpoint_model::{Error, ErrorKind, ItemName, JobId, PointId, Result};
 
-use crate::{Kind, Name, Vault};
+use crate::{Kind, Name, PointEntry, Vault};
 
 const WAITS: Kind = Kind { name: "collection-waits", bytes_max: limits::PLAN_BYTES_MAX };
 const COLLECTION: Kind = Kind { name: "collection", bytes_max: limits::PLAN_BYTES_MAX };
@@ -58,6 +58,15 @@ pub struct Condemned {
     pub points: BTreeSet<(ItemName, PointId)>,
     /// Packs and manifests.
     pub objects: BTreeSet<String>,
+}
+
+impl Condemned {
+    /// Whether a point is about to be freed. One that is wanted again is not: it is as good as any other, but for being referred to by
+    /// backups (those ask for `points`).
+    #[must_use]
+    pub fn frees(&self, item: &ItemName, entry: &PointEntry) -> bool {
+        self.points.contains(&(item.clone(), entry.id)) && !entry.is_wanted_again()
+    }
 }
 
 impl Vault {

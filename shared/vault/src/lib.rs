@@ -8,6 +8,8 @@
 //! # Crash consistency
 //! A writer that dies leaves whole objects that nothing refers to. They cost space until `collect` finds them, and nothing
 //! else.
+//!
+#![doc = include_str!("concurrency.md")]
 
 mod alarms;
 mod audit;

@@ -4,7 +4,7 @@ use futures_util::{
     future::{Either, join, join_all, select},
     pin_mut,
 };
-use stillpoint_jobs::{Job, Operation};
+use stillpoint_jobs::{Job, Operation, Rotation};
 use stillpoint_model::{JobState, PointId};
 use stillpoint_testkit::{Fault, World};
 
@@ -218,5 +218,84 @@ async fn two_runs_at_once_do_what_one_does() {
         assert_eq!(committed(&world, &machine()).await, [], "seed {seed}");
         assert_clean(&world, &format!("seed {seed}")).await;
         assert_sound(&world, &["web-02".parse().unwrap()], &format!("seed {seed}")).await;
+    }
+}
+
+#[tokio::test]
+async fn a_verification_that_stands_still_while_points_go_finds_no_damage() {
+    let (base, _) = ripe(17_000, false).await;
+    let what = Operation::Verify { item: None, read: Some(Rotation::ALL) };
+    for number in 1..CALLS_MAX {
+        let world = base.fork().await.unwrap();
+        let (job, stood) = stands_still(&world, number, world.task(what.clone())).await;
+        let when = format!("frozen at call {number}, {:?}", world.store.calls().get(number - 1));
+        let job = job.unwrap();
+        assert_eq!(job.state(), JobState::Completed, "{when}: {:?}", job.newest);
+        let world = world.restart().await.unwrap();
+        for _ in 0..3 {
+            collect(&world).await;
+        }
+        assert!(world.content.names().await.unwrap().iter().all(|name| !name.ends_with("-damaged.json")), "{when}");
+        assert_eq!(committed(&world, &machine()).await, [], "{when}");
+        assert_clean(&world, &when).await;
+        if !stood {
+            return assert!(number > 15, "{number}");
+        }
+    }
+    panic!("a verification makes more than {CALLS_MAX} calls");
+}
+
+/// `collect` dies at each of its calls while a backup, a restore or a verification stands still in its middle.
+#[tokio::test]
+async fn a_run_dies_at_each_call_beside_jobs_that_stand_still() {
+    let items = [machine(), "web-02".parse().unwrap()];
+    for is_condemned in [false, true] {
+        let (base, ids) = ripe(18_000, is_condemned).await;
+        for number in 1..CALLS_MAX {
+            let world = base.fork().await.unwrap();
+            let backup = world.restart().await.unwrap();
+            let restore = world.restart().await.unwrap();
+            let verify = world.restart().await.unwrap();
+            for (store, at) in
+                [(&backup.store, 12 + number % 9), (&restore.store, 8 + number % 5), (&verify.store, 9 + number % 7)]
+            {
+                store.fault(at, Fault::Freeze);
+            }
+            let is_over = std::cell::Cell::new(false);
+            let runs = async {
+                for process in [&backup, &restore, &verify] {
+                    while !process.store.is_frozen() && !(is_condemned && process.store.calls().len() > 7) {
+                        tokio::task::yield_now().await;
+                    }
+                }
+                world.store.fault(number, Fault::KillAfter);
+                is_over.set(world.store.until_death(world.task(Operation::Collect)).await.is_some());
+                let next = world.restart().await.unwrap();
+                collect(&next).await;
+                collect(&next).await;
+                [&backup, &restore, &verify].iter().for_each(|process| process.store.thaw());
+            };
+            let what = Operation::Verify { item: None, read: Some(Rotation::ALL) };
+            let ((made, back), (found, ())) =
+                join(join(backup.backup(&machine()), restore.restore(&machine(), ids[2], "here")), join(verify.task(what), runs))
+                    .await;
+            let when = format!("condemned {is_condemned}, died at call {number}, {:?}", world.store.calls().get(number - 1));
+            let point = point_of(&made.unwrap());
+            assert_eq!(found.unwrap().state(), JobState::Completed, "{when}");
+            let back = back.unwrap();
+            assert!(back.state() == JobState::Completed || is_condemned, "{when}: {:?}", back.newest);
+            let world = world.restart().await.unwrap();
+            world.take_on().await.unwrap();
+            for _ in 0..3 {
+                collect(&world).await;
+            }
+            assert_eq!(committed(&world, &machine()).await, [point], "{when}");
+            assert_clean(&world, &when).await;
+            assert_sound(&world, &items, &when).await;
+            if is_over.get() {
+                assert!(number > 20, "{number}");
+                break;
+            }
+        }
     }
 }
