@@ -18,11 +18,11 @@ fn dead(node: &RabbitMq, vhost: &str) -> u64 {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_worker_tells_what_nobody_was_told_of_once_the_receiver_is_back_and_parks_nothing() {
-    let node = rabbitmq();
     let lab = Lab::new();
     let host = lab.host_with_vault();
     // Whoever raised it died before he could publish it.
     raise(&opened(&host, Timestamp::now()).await, "damaged/web-01", "a pack is damaged").await;
+    let node = rabbitmq();
     // Out of order for as long as one event is tried.
     let receiver = Receiver::new(&vec![Reply::Status(500); 4]);
     let vhost = node.vhost();
@@ -55,11 +55,10 @@ async fn a_worker_tells_what_nobody_was_told_of_once_the_receiver_is_back_and_pa
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_function_on_lambda_tells_and_parks_what_is_forged() {
-    let node = rabbitmq();
     let lab = Lab::new();
     let host = lab.host_with_vault();
-    let vault = opened(&host, Timestamp::now()).await;
-    raise(&vault, "slot-missed/web-01", "no backup since Monday").await;
+    raise(&opened(&host, Timestamp::now()).await, "slot-missed/web-01", "no backup since Monday").await;
+    let node = rabbitmq();
     let receiver = Receiver::new(&[]);
     let vhost = node.vhost();
     let environment = [
