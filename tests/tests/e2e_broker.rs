@@ -12,5 +12,7 @@ mod outages;
 mod plant;
 #[path = "e2e_broker/refused.rs"]
 mod refused;
+#[path = "e2e_broker/scheduled.rs"]
+mod scheduled;
 #[path = "e2e_broker/story.rs"]
 mod story;

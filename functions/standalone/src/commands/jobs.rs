@@ -1,7 +1,7 @@
 use std::{process::ExitCode, time::Duration};
 
 use serde_json::{Value, json};
-use stillpoint_jobs::{Carrier, Engine, Job, Request};
+use stillpoint_jobs::{Carrier, Engine, Job, Operation, Request};
 use stillpoint_model::{Error, JobId, JobState, Result};
 use stillpoint_runtime::{JobLock, host_name};
 
@@ -67,7 +67,16 @@ fn summary(job: &Job) -> Value {
         "ended": ended.map(shown),
         "reason": job.newest.reason,
         "tries": job.newest.tries,
+        "slot": slot(job),
     })
+}
+
+/// The slot of a schedule that it is for.
+fn slot(job: &Job) -> Option<Value> {
+    match &job.request.what {
+        Operation::Backup { slot: Some(slot), .. } => Some(json!({ "policy": slot.policy, "due": slot.due })),
+        _ => None,
+    }
 }
 
 async fn segments(engine: &Engine, job: &Job) -> Result<(u32, u32)> {
