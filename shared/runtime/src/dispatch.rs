@@ -14,7 +14,7 @@ use serde_json::Value;
 use stillpoint_events::{Contract, Envelope, Function, JobEnded, Outgoing};
 use stillpoint_handler::{Effects, Functions, Invocation};
 use stillpoint_jobs::{Carrier, Decision, Engine};
-use stillpoint_model::{AttemptId, Error, ErrorKind, JobId, JobState, Result};
+use stillpoint_model::{AttemptId, Error, ErrorKind, JobId, JobState, Result, VaultId};
 use stillpoint_ports::Clock;
 
 use crate::{Patience, RETRY_PAUSES, Reaction, lock::EventLock, reaction};
@@ -93,7 +93,7 @@ impl Dispatcher {
             let event_type = envelope.event_type.escape_debug();
             return Settled::Parked(format!("{} consumes no events of type '{event_type}'", message.function));
         }
-        let event = Subject::of(message.function, &envelope);
+        let event = Subject::of(message.function, self.engine.vault().identity().id, &envelope);
         if let Some(settled) = self.strange(&event).await {
             return settled;
         }
@@ -191,14 +191,15 @@ struct Subject {
 }
 
 impl Subject {
-    fn of(function: Function, envelope: &Envelope<Value>) -> Self {
+    fn of(function: Function, vault: VaultId, envelope: &Envelope<Value>) -> Self {
         let text = |field: &str| envelope.data.get(field).and_then(Value::as_str).unwrap_or_default();
         let job: Option<JobId> = text("job").parse().ok();
         let segment = envelope.data.get("segment").and_then(Value::as_u64);
         let short = envelope.event_type.trim_start_matches("io.stillpoint.");
         let key = segment.map_or_else(|| short.to_owned(), |segment| format!("{short}/{segment}"));
-        // What is about no job is told apart by all it says: one alarm does not wait for another.
-        let about = job.map_or_else(|| envelope.data.to_string(), |job| job.to_string());
+        // What is about no job is told apart by the vault and all it says: one vault's timer does not wait for another's, nor one
+        // alarm for another.
+        let about = job.map_or_else(|| format!("{vault}-{}", envelope.data), |job| job.to_string());
         let lock = format!("{function}-{key}-{about}");
         Self {
             job,
