@@ -33,7 +33,7 @@ pub struct Description {
 #[must_use]
 pub fn all() -> Vec<Description> {
     vec![
-        describe::<BackupRequested>("the command line, `schedule` (re-drive)", &[Function::Snapshot]),
+        describe::<BackupRequested>("`schedule`, the command line", &[Function::Snapshot]),
         describe::<SegmentPlanned>("`snapshot`", &[Function::Transfer]),
         describe::<SegmentsTransferred>("`transfer`, `snapshot` (nothing to transfer)", &[Function::Commit]),
         describe::<RecoveryPointCommitted>("`commit`", &[Function::Snapshot]),
