@@ -22,7 +22,7 @@ pub(crate) async fn entries(vault: &Vault, item: Option<&ItemName>, condemned: &
         Some(item) => PointEntries::from([(item.clone(), vault.point_entries(item).await?)]),
     };
     for (item, points) in &mut entries {
-        points.retain(|entry| !entry.freed() && !condemned.points.contains(&(item.clone(), entry.id)));
+        points.retain(|entry| !entry.freed() && !condemned.frees(item, entry));
     }
     Ok(entries)
 }

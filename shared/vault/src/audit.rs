@@ -183,8 +183,8 @@ impl Vault {
         report.unknown.extend(listing.iter().filter(|entry| is_unknown(&entry.name)).map(|entry| entry.name.clone()));
         let mut points = Vec::new();
         for (item, entries) in by_point(&listing) {
-            let kept = entries.iter().filter(|entry| entry.is_point()).map(|entry| (item.clone(), entry.id));
-            points.extend(kept.filter(|point| !condemned.points.contains(point)));
+            let kept = entries.iter().filter(|entry| entry.is_point() && !condemned.frees(&item, entry));
+            points.extend(kept.map(|entry| (item.clone(), entry.id)));
         }
         report.points = points.len() as u64;
         let (mut shelves, mut packs) = (Shelves::default(), HashSet::<Arc<str>>::new());
@@ -209,6 +209,6 @@ impl Vault {
     /// Whether a point is one, and nobody is about to free it: only then is it a loss when something of it is gone.
     async fn is_kept(&self, item: &ItemName, id: PointId) -> Result<bool> {
         let entry: PointEntry = self.point_entry(item, id).await?;
-        Ok(entry.is_point() && !self.condemned().await?.points.contains(&(item.clone(), id)))
+        Ok(entry.is_point() && !self.condemned().await?.frees(item, &entry))
     }
 }

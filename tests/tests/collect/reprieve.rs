@@ -31,6 +31,11 @@ async fn a_condemned_point_that_is_held_or_undeleted_stays_and_restores() {
     assert_eq!(committed(&world, &machine()).await, ids);
     assert_clean(&world, "reprieved").await;
     assert_sound(&world, &[machine()], "reprieved").await;
+    let record = Name::Point(machine(), ids[0]).to_string();
+    let hurt = world.fork().await.unwrap();
+    hurt.content.flip(&record, 40).await.unwrap();
+    let found = hurt.vault().audit().await.unwrap().findings;
+    assert!(found.len() == 1 && found[0].object == record, "it is looked after as others are: {found:?}");
     // When the hold is over, so is the point.
     mark(&world, &machine(), ids[0], MarkKind::Released).await;
     collect(&world).await;
