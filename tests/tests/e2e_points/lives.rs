@@ -51,13 +51,16 @@ fn a_dry_run_names_the_points_that_the_prune_then_deletes_softly() {
     let point = place.point(&first);
     assert_eq!(text(&point, "/state"), "deleted");
     assert!(text(&point, "/deleted_until") > text(&point, "/time"));
+    assert_eq!((text(&point, "/deleted_by"), text(&point, "/deleted_why")), ("prune", preview[0].1.as_str()));
     assert!(doomed(&place.host).is_empty());
     assert_eq!(number(&place.host.json(&["prune"]), "/tombstoned"), 0);
     let after = objects(place.host.vault());
     assert!(before.iter().all(|name| after.contains(name)), "nothing is removed");
 
     let table = place.host.run(&["points", "web-01", "--all"]).ok();
-    assert!(String::from_utf8_lossy(&table.stdout).contains("deleted until 20"), "{table}");
+    for words in ["deleted until 20", "deleted by prune: on-demand: over since 20"] {
+        assert!(String::from_utf8_lossy(&table.stdout).contains(words), "{table}");
+    }
 }
 
 #[test]
@@ -140,6 +143,7 @@ fn what_prune_deleted_comes_back_and_restores_byte_for_byte() {
     assert_eq!(doomed(&place.host).len(), 1, "its time is still up");
     place.host.json(&["point", "hold", "web-01", &first, "--why", "the auditors want it"]);
     assert_eq!(place.rules(&first), ["on-demand", "hold"]);
+    assert_eq!(text(&place.point(&first), "/held_why"), "the auditors want it");
     assert_eq!(number(&place.host.json(&["prune"]), "/tombstoned"), 0);
     place.host.json(&["point", "release", "web-01", &first]);
     assert_eq!(number(&place.host.json(&["prune"]), "/tombstoned"), 1);

@@ -2,8 +2,8 @@ use std::process::ExitCode;
 
 use serde_json::{Map, Value, json};
 use stillpoint_fleet::Kept;
-use stillpoint_model::{ItemName, Result};
-use stillpoint_vault::Point;
+use stillpoint_model::{ErrorKind, ItemName, MarkKind, Result};
+use stillpoint_vault::{Mark, Point};
 
 use super::kept::{self, Outlook};
 use crate::{failure, output, session::Session};
@@ -12,6 +12,10 @@ use crate::{failure, output, session::Session};
 struct Row<'a> {
     kept: &'a Kept,
     alone_bytes: Option<u64>,
+    /// Who deleted it, and why.
+    tombstone: Option<Mark>,
+    /// Why it is held.
+    hold: Option<Mark>,
 }
 
 pub async fn run(session: &Session, name: &ItemName, all: bool) -> Result<ExitCode> {
@@ -20,21 +24,27 @@ pub async fn run(session: &Session, name: &ItemName, all: bool) -> Result<ExitCo
     // Deleted points count: as long as they are there, what they share is shared.
     let alone = session.vault.alone_bytes(&points).await;
     let alone_of = |position: usize| alone.as_ref().ok().map(|alone| alone[position]);
-    let rows: Vec<Row<'_>> =
-        keeping.points.iter().enumerate().map(|(position, kept)| Row { kept, alone_bytes: alone_of(position) }).collect();
-    let (shown, hidden): (Vec<Row<'_>>, Vec<Row<'_>>) =
-        rows.into_iter().partition(|row| all || kept::deleted_until(row.kept).is_none());
+    let (mut shown, mut hidden) = (Vec::new(), 0);
+    for (position, kept) in keeping.points.iter().enumerate() {
+        if !all && kept::deleted_until(kept).is_some() {
+            hidden += 1;
+            continue;
+        }
+        let tombstone = mark(session, name, kept, kept.entry.deleted(), MarkKind::Deleted).await?;
+        let hold = mark(session, name, kept, kept.entry.held(), MarkKind::Held).await?;
+        shown.push(Row { kept, alone_bytes: alone_of(position), tombstone, hold });
+    }
     if session.global.json {
         let unreadable = keeping
             .unreadable
             .iter()
             .map(|(id, error)| json!({ "id": id, "state": "damaged", "damaged": true, "reason": error.one_line() }));
         let documents: Vec<Value> = shown.iter().map(document).chain(unreadable).collect();
-        output::json(&json!({ "points": documents, "deleted_points_not_shown": hidden.len() }))?;
+        output::json(&json!({ "points": documents, "deleted_points_not_shown": hidden }))?;
     } else {
         show(&shown);
-        if !hidden.is_empty() {
-            output::line(&format!("{} deleted points are not shown; see `stillpoint points {name} --all`", hidden.len()));
+        if hidden > 0 {
+            output::line(&format!("{hidden} deleted points are not shown; see `stillpoint points {name} --all`"));
         }
         for (id, error) in &keeping.unreadable {
             output::complain(&format!("point {id} is damaged: {}", error.one_line()));
@@ -44,8 +54,27 @@ pub async fn run(session: &Session, name: &ItemName, all: bool) -> Result<ExitCo
     Ok(if whole { ExitCode::SUCCESS } else { ExitCode::from(failure::WARNINGS) })
 }
 
+/// The mark with this number, if there is one and it can be read.
+async fn mark(session: &Session, name: &ItemName, kept: &Kept, seq: Option<u32>, mark: MarkKind) -> Result<Option<Mark>> {
+    let Some(seq) = seq else { return Ok(None) };
+    match session.vault.read_mark(name, kept.point.id, seq, mark).await {
+        Ok(mark) => Ok(Some(mark)),
+        Err(error) if error.kind() == ErrorKind::Unavailable => Err(error),
+        Err(_) => Ok(None),
+    }
+}
+
+/// Why a point is kept, or by whom and why it was deleted.
+fn why(Row { kept, tombstone, hold, .. }: &Row<'_>) -> String {
+    let hold = hold.iter().map(|hold| format!("held: {}", hold.why));
+    let tombstone = tombstone.iter().map(|tombstone| format!("deleted by {}: {}", tombstone.by, tombstone.why));
+    let own = Some(kept.verdict.why()).filter(|_| kept.entry.deleted().is_none());
+    own.into_iter().chain(tombstone).chain(hold).collect::<Vec<_>>().join("; ")
+}
+
 fn show(rows: &[Row<'_>]) {
-    let cells = |Row { kept, alone_bytes }: &Row<'_>| {
+    let cells = |row: &Row<'_>| {
+        let Row { kept, alone_bytes, .. } = row;
         let Kept { point, verdict, .. } = kept;
         vec![
             point.id.to_string(),
@@ -56,7 +85,7 @@ fn show(rows: &[Row<'_>]) {
             output::bytes(point.stored_bytes),
             alone_bytes.map_or_else(|| "?".to_owned(), output::bytes),
             kept::day(verdict.keep_until),
-            verdict.why(),
+            why(row),
             (if point.keep_until.is_some() { "on demand" } else { "by policy" }).to_owned(),
             kept::state(kept),
         ]
@@ -65,7 +94,7 @@ fn show(rows: &[Row<'_>]) {
     output::table(&heads, rows.iter().map(cells).collect());
 }
 
-fn document(Row { kept, alone_bytes }: &Row<'_>) -> Value {
+fn document(Row { kept, alone_bytes, tombstone, hold }: &Row<'_>) -> Value {
     let point = &kept.point;
     let facts = json!({
         "id": point.id,
@@ -81,6 +110,9 @@ fn document(Row { kept, alone_bytes }: &Row<'_>) -> Value {
         "job": point.job,
         "disks": point.disks,
         "warnings": point.warnings,
+        "deleted_by": tombstone.as_ref().map(|tombstone| &tombstone.by),
+        "deleted_why": tombstone.as_ref().map(|tombstone| &tombstone.why),
+        "held_why": hold.as_ref().map(|hold| &hold.why),
     });
     let Value::Object(mut fields) = facts else { return facts };
     fields.extend(kept::lasting(kept).into_iter().map(|(name, value)| (name.to_owned(), value)).collect::<Map<_, _>>());

@@ -149,5 +149,5 @@ impl Verdict {
 }
 
 fn shown(until: Option<Timestamp>) -> String {
-    until.map_or_else(|| "never".to_owned(), |until| until.to_string())
+    until.map_or_else(|| "never".to_owned(), |until| format!("{until:.0}"))
 }
