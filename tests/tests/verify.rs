@@ -8,6 +8,9 @@ mod beside;
 #[path = "verify/deaths.rs"]
 mod deaths;
 #[cfg(test)]
+#[path = "verify/deliveries.rs"]
+mod deliveries;
+#[cfg(test)]
 #[path = "verify/findings.rs"]
 mod findings;
 #[cfg(test)]

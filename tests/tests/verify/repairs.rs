@@ -94,7 +94,7 @@ async fn an_object_that_comes_back_is_read_and_makes_its_points_sound_again() {
         world.store.reset();
         let job = verify(&world, None, None).await;
         assert_eq!(job.state(), JobState::Completed, "{when}: {:?}", lines(&job));
-        assert_eq!(packs_read(&world), [page_pack.clone()], "{when}: nothing is called sound that was not read");
+        assert_eq!(packs_read(&world), std::slice::from_ref(&page_pack), "{when}: nothing is called sound that was not read");
         assert!(marked(&world).await.is_empty(), "{when}");
         let resolved = alarm(&world, &web()).await.unwrap();
         assert_eq!((raised.state, resolved.state), (AlarmState::Raised, AlarmState::Resolved), "{when}");
