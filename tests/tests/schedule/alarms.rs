@@ -3,7 +3,7 @@ use stillpoint_fleet::{SettledSlot, Settlement};
 use stillpoint_model::{AlarmKey, AlarmState, Subject};
 use stillpoint_testkit::World;
 
-use super::fleet::{backups, counts, machine, pass, set, world};
+use crate::fleet::{backups, counts, machine, pass, set, world};
 
 async fn open(world: &World) -> Vec<String> {
     world.vault().alarms().await.unwrap().open().map(|(alarm, _)| alarm.to_string()).collect()
@@ -35,7 +35,7 @@ async fn what_an_outage_swallowed_is_one_alarm_and_the_open_slot_is_caught_up() 
 #[tokio::test]
 async fn a_slot_of_another_site_whose_timer_stopped_is_missed_by_the_others() {
     let world = world(22, 1, "every = \"1h\"\nwindow = \"30m\"", "").await;
-    super::fleet::add_at(&world, 1, "all", "elsewhere").await;
+    crate::fleet::add_at(&world, 1, "all", "elsewhere").await;
     world.tick().await.unwrap();
     pass(&world, SignedDuration::from_mins(61));
     world.turn().await.unwrap();

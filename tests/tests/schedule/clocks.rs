@@ -1,7 +1,7 @@
 use jiff::SignedDuration;
 use stillpoint_testkit::World;
 
-use super::fleet::{counts, machine, pass, world};
+use crate::fleet::{counts, machine, pass, world};
 
 const YEAR: SignedDuration = SignedDuration::from_hours(365 * 24);
 

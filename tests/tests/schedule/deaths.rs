@@ -2,7 +2,7 @@ use jiff::SignedDuration;
 use stillpoint_model::JobState;
 use stillpoint_testkit::Fault;
 
-use super::fleet::{backups, counts, pass, world};
+use crate::fleet::{backups, counts, pass, world};
 
 const CALLS_MAX: usize = 500;
 

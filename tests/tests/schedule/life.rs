@@ -7,7 +7,7 @@ use stillpoint_model::{Extent, JobState};
 use stillpoint_ports::Clock;
 use stillpoint_testkit::World;
 
-use super::fleet::{machine, world};
+use crate::fleet::{machine, world};
 
 const MACHINES: usize = 3;
 

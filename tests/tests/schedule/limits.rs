@@ -3,7 +3,7 @@ use jiff::SignedDuration;
 use stillpoint_jobs::Operation;
 use stillpoint_testkit::World;
 
-use super::fleet::{add, backups, counts, pass, policy, world};
+use crate::fleet::{add, backups, counts, pass, policy, world};
 
 /// Backups that have not ended, by group.
 async fn under_way(world: &World) -> usize {
@@ -58,7 +58,7 @@ async fn limits_of_the_vault_and_of_a_site_hold_across_policies() {
 async fn a_backup_on_demand_takes_room_and_is_not_refused() {
     let world = world(13, 2, "every = \"1h\"", "[limits]\nconcurrent = 1\n").await;
     let what = Operation::Backup {
-        item: super::fleet::machine(0),
+        item: crate::fleet::machine(0),
         wanted: stillpoint_model::Consistency::Crash,
         keep_until: None,
         slot: None,

@@ -2,7 +2,7 @@ use stillpoint_jobs::Job;
 use stillpoint_model::Extent;
 use stillpoint_testkit::World;
 
-use super::fleet::{backups, set, world};
+use crate::fleet::{backups, set, world};
 
 const MIB: u64 = 1 << 20;
 

@@ -3,7 +3,7 @@ use std::time::Instant;
 use jiff::SignedDuration;
 use stillpoint_testkit::World;
 
-use super::fleet::{add, pass, policy};
+use crate::fleet::{add, pass, policy};
 
 /// Machines of a large installation.
 const MACHINES: usize = 1_000;

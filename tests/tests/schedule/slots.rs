@@ -4,7 +4,7 @@ use stillpoint_jobs::Operation;
 use stillpoint_model::{JobState, PolicyName};
 use stillpoint_testkit::{SITE, World};
 
-use super::fleet::{add_at, backups, counts, machine, pass, policy, set, world};
+use crate::fleet::{add_at, backups, counts, machine, pass, policy, set, world};
 
 #[tokio::test]
 async fn each_machine_is_backed_up_once_a_slot_and_its_points_are_whole() {

@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use stillpoint_jobs::Operation;
 use stillpoint_model::JobState;
 
-use super::fleet::{set, world};
+use crate::fleet::{set, world};
 
 #[tokio::test]
 async fn each_task_runs_once_a_day_and_verify_reads_another_part_each_day() {
