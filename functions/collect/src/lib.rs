@@ -3,7 +3,8 @@
 //! * **Consumes** `collect.requested`, `job.ended`.
 //! * **Emits** nothing.
 //! * **Idempotency key:** the job; of runs at the same moment one creates the next `collect/<seq>.json`.
-//! * **Permissions:** list and read everything but packs' content, create records of collect, marks and ledger records; **delete**.
+//! * **Permissions:** list everything, read all but packs and slots, create records of collect, marks and ledger records; **delete**
+//!   packs, points, its own records, slots, ticks, plans and markers. No data key.
 //! * **What survives a crash:** what was condemned; the next run settles it.
 #![doc = include_str!("protocol.md")]
 

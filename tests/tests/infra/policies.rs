@@ -107,7 +107,8 @@ pub fn deletes(stack: &Stack) -> Vec<String> {
     faults
 }
 
-/// What collect may end: recovery points and packs, by hiding them, and under the one name that the buckets know.
+/// What collect may end, by hiding it, and under the one name that the buckets know: recovery points and packs, and history. Neither
+/// ledgers and decisions of jobs nor machines, policies, settings, keys and alarms.
 pub fn collects(stack: &Stack) -> Vec<String> {
     let mut faults = Vec::new();
     let mut deletes = 0;
@@ -115,7 +116,9 @@ pub fn collects(stack: &Stack) -> Vec<String> {
         let actions = strings(&statement["Action"]);
         if actions.iter().any(|action| ENDINGS.iter().any(|word| action.contains(word))) {
             deletes += 1;
-            let wanted = ["${VaultBucket.Arn}/vault/packs/*", "${VaultBucket.Arn}/vault/points/*"];
+            let wanted =
+                ["packs/*", "points/*", "collect/*", "slots/*", "ticks/*", "jobs/*/plan", "jobs/*/done/*", "jobs/*/groups/*"];
+            let wanted = wanted.map(|what| format!("${{VaultBucket.Arn}}/vault/{what}"));
             if actions != ["s3:DeleteObject"] || strings(&statement["Resource"]) != wanted {
                 faults.push(format!("{DELETER} may {} {}", actions.join(", "), statement["Resource"]));
             }
