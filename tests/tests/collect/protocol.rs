@@ -3,6 +3,7 @@
 use stillpoint_jobs::Operation;
 use stillpoint_model::JobState;
 use stillpoint_testkit::Fault;
+use stillpoint_vault::Name;
 
 use crate::vaults::*;
 
@@ -97,4 +98,21 @@ async fn a_preview_says_what_the_next_run_does_and_writes_nothing() {
         assert_eq!(preview.counts, counts);
         assert_eq!((preview.freed.len() + preview.condemned.len()) as u64, counts["points_freed"] + counts["points_condemned"]);
     }
+}
+
+#[tokio::test]
+async fn a_run_condemns_as_much_as_jobs_can_read_and_the_next_one_the_rest() {
+    let (world, ids) = world_with_points(500, 1).await;
+    let job = world.vault().point(&machine(), ids[0]).await.unwrap().job;
+    let attempt = "01ARZ3NDEKTSV4RRFFQ69G5FB0".parse().unwrap();
+    for segment in 0..50_100 {
+        let name = Name::Pack { item: machine(), job, segment, attempt, number: 0 };
+        world.content.replace(&name.to_string(), Vec::new()).await.unwrap();
+    }
+    assert_eq!(collect(&world).await["objects_condemned"], 50_000);
+    let second = collect(&world).await;
+    assert_eq!((second["objects_deleted"], second["objects_condemned"]), (50_000, 100));
+    assert_eq!(collect(&world).await["objects_deleted"], 100);
+    assert_clean(&world, "all gone").await;
+    assert_sound(&world, &[machine()], "all gone").await;
 }
