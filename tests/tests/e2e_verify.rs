@@ -3,6 +3,7 @@
 
 use std::{
     fs,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
 
@@ -140,6 +141,10 @@ fn a_deleted_pack_is_found_by_the_daily_look_and_its_points_fail_clearly() {
     assert!(said.starts_with(&format!("{pack}: missing; hurts ")), "{said}");
     assert!(scene.points.iter().all(|point| said.contains(point.as_str())), "{said}");
     assert_eq!(report["packs_read"], 0);
+    let alarms = scene.host.run(&["--json", "alarms"]);
+    assert_eq!(alarms.code, Some(3), "{alarms}");
+    let open = alarms.json()["open"].to_string();
+    assert!(open.contains("damaged") && scene.points.iter().all(|point| open.contains(point.as_str())), "{open}");
     repaired(&scene);
     let failed = scene.host.fails(&["restore", "web", "--point", &scene.points[1], "--to", &scene.lab.arg("failed")]);
     assert!(failed.contains(&pack), "{failed}");
@@ -147,6 +152,25 @@ fn a_deleted_pack_is_found_by_the_daily_look_and_its_points_fail_clearly() {
     assert_eq!(plain.code, Some(3), "{plain}");
     let said = String::from_utf8_lossy(&plain.stdout).into_owned();
     assert!(said.contains("1 findings, 2 points damaged") && plain.stderr.contains(&pack), "{plain}");
+}
+
+/// As of a disk with a bad sector: the store answers, but not for this object.
+#[test]
+fn a_pack_that_cannot_be_read_is_a_finding_and_the_others_are_read() {
+    let scene = Scene::new();
+    let pack = scene.shared_pack();
+    let path = scene.host.vault().join(&pack);
+    fs::set_permissions(&path, fs::Permissions::from_mode(0)).expect("a pack can be locked away");
+    let host = scene.host.without_privileges();
+    let done = host.run(&["--json", "verify", "--read", "all"]);
+    assert_eq!(done.code, Some(3), "{done}");
+    let report = done.json();
+    assert!(line(&report).starts_with(&format!("{pack}: ")), "{report}");
+    assert_eq!(report["packs_read"].as_u64().map(|read| read + 1), report["packs"].as_u64(), "{report}");
+    let next_day = host.run(&["--json", "verify"]);
+    assert_eq!(line(&next_day.json()), line(&report), "it stays a finding when it alone is read: {next_day}");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("a pack can be given back");
+    assert_eq!(host.run(&["verify"]).code, Some(0), "it is read again, and sound");
 }
 
 #[test]

@@ -12,7 +12,8 @@
 //! pack list of its manifest. With a rotation it also reads every byte of its part: packs and manifests whose names hash to it. A
 //! pack is opened frame by frame: each authenticates and decompresses, pages parse, and chunks in them are what the pack's own pages
 //! say. What was found damaged before is read again each time, so that a point is called sound only after all of that was
-//! read. What looks wrong is read three times before it counts, and looked at once more at the end.
+//! read. What looks wrong is read three times before it counts, and looked at once more at the end. A pack that the store does not
+//! give back counts as lost while others can be read; where none can, the job fails instead.
 //!
 //! # The source
 //! Machines whose disks are read whole at every backup (platform `image`) are compared with their source each time: a chunk is

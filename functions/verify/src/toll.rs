@@ -54,6 +54,8 @@ impl<'a> Toll<'a> {
     pub(crate) async fn of(vault: &'a Vault, plan: &'a VerifyPlan, lost: Vec<Lost>) -> Result<Self> {
         let confirm = |lost: Lost| async move {
             let absent = match lost.size_bytes {
+                // What could not be read may be impossible to look up, too.
+                Some(size_bytes) if lost.read => vault.absence(&lost.object, size_bytes).await.unwrap_or(None),
                 Some(size_bytes) => vault.absence(&lost.object, size_bytes).await?,
                 None => None,
             };
