@@ -160,7 +160,7 @@ fn a_pack_that_cannot_be_read_is_a_finding_and_the_others_are_read() {
     let scene = Scene::new();
     let pack = scene.shared_pack();
     let path = scene.host.vault().join(&pack);
-    fs::set_permissions(&path, fs::Permissions::from_mode(0)).expect("a pack can be locked away");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o000)).expect("a pack can be locked away");
     let host = scene.host.without_privileges();
     let done = host.run(&["--json", "verify", "--read", "all"]);
     assert_eq!(done.code, Some(3), "{done}");
