@@ -37,10 +37,7 @@ pub fn all() -> Vec<Description> {
         describe::<SegmentPlanned>("`snapshot`", &[Function::Transfer]),
         describe::<SegmentsTransferred>("`transfer`, `snapshot` (nothing to transfer)", &[Function::Commit]),
         describe::<RecoveryPointCommitted>("`commit`", &[Function::Snapshot]),
-        describe::<JobEnded>(
-            "the host, `jobs`",
-            &[Function::Snapshot, Function::Restore, Function::Prune, Function::Collect, Function::Verify],
-        ),
+        describe::<JobEnded>("the host, `jobs`", &[Function::Snapshot, Function::Restore]),
         describe::<RestoreRequested>("the command line", &[Function::Restore]),
         describe::<RestoreSegmentPlanned>("`restore`", &[Function::Restore]),
         describe::<RestoreSegmentsWritten>("`restore`", &[Function::Restore]),

@@ -10,6 +10,9 @@ mod clocks;
 #[path = "schedule/deaths.rs"]
 mod deaths;
 #[cfg(test)]
+#[path = "schedule/ended.rs"]
+mod ended;
+#[cfg(test)]
 #[path = "schedule/fleet.rs"]
 mod fleet;
 #[cfg(test)]

@@ -17,6 +17,7 @@ fn is_deletable(name: &str) -> bool {
             | Name::CollectWaits(_)
             | Name::Census(..)
             | Name::Tick(_)
+            | Name::Fleet(_)
             | Name::Slot(..)
             | Name::Plan(_)
             | Name::Marker(..)

@@ -1,6 +1,6 @@
 //! Collect: the only code that deletes vault objects.
 //!
-//! * **Consumes** `collect.requested`, `job.ended`.
+//! * **Consumes** `collect.requested`.
 //! * **Emits** nothing.
 //! * **Idempotency key:** the job; of runs at the same moment one creates the next `collect/<seq>.json`.
 //! * **Permissions:** list everything, read all but packs and slots, create records of collect, marks and ledger records; **delete**

@@ -1,6 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
+use stillpoint_fleet::Fleet;
 use stillpoint_jobs::Engine;
 use stillpoint_model::{ErrorKind, JobId, MarkKind, PointId, Result, policy::Clock};
 use stillpoint_vault::{CollectNames, Name, PointEntries, PointEntry, Vault};
@@ -31,6 +32,7 @@ impl Sweep<'_> {
     pub(crate) async fn run(&self, look: &Look) -> Result<u64> {
         let mut names = self.records().await?;
         names.extend(self.ticks().await?);
+        names.extend(self.digests().await?);
         if self.clock.doubt().is_none() {
             names.extend(self.slots().await?);
             names.extend(self.work(look).await?);
@@ -67,6 +69,18 @@ impl Sweep<'_> {
         let mut ticks: Vec<String> = listed.filter(|name| matches!(name.parse(), Ok(Name::Tick(_)))).collect();
         ticks.truncate(ticks.len().saturating_sub(self.margins.ticks_kept));
         Ok(ticks)
+    }
+
+    /// Digests of what the fleet was before.
+    async fn digests(&self) -> Result<Vec<String>> {
+        let mut digests: Vec<String> =
+            self.vault().store().list(Name::FLEET).await?.into_iter().map(|entry| entry.name).collect();
+        if digests.len() > 1 {
+            let newest = Fleet::digest_name(self.vault()).await?.to_string();
+            digests.retain(|name| *name != newest);
+            return Ok(digests);
+        }
+        Ok(Vec::new())
     }
 
     async fn slots(&self) -> Result<Vec<String>> {

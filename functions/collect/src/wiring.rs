@@ -1,14 +1,11 @@
 use stillpoint_events::Function;
 use stillpoint_handler::Functions;
-use stillpoint_jobs::{Ending, Operation, Wiring};
+use stillpoint_jobs::Wiring;
 
 use crate::Collect;
 
 /// The function over its ports.
 #[must_use]
 pub fn functions(wiring: &Wiring) -> Functions {
-    let engine = || wiring.engine.clone();
-    Functions::default()
-        .with(Function::Collect, Collect::new(engine()))
-        .with(Function::Collect, Ending::new(engine(), |operation| matches!(operation, Operation::Collect)))
+    Functions::default().with(Function::Collect, Collect::new(wiring.engine.clone()))
 }

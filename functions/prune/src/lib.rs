@@ -1,6 +1,6 @@
 //! Prune: retention becomes tombstones, with the reasons on each.
 //!
-//! * **Consumes** `prune.requested`, `job.ended`.
+//! * **Consumes** `prune.requested`.
 //! * **Emits** `alarm.changed`.
 //! * **Idempotency key:** the job; a point has one tombstone in force.
 //! * **Permissions:** read machines, policies, settings, points; create marks, alarms and ledger records; no delete, no data key.

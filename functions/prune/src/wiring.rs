@@ -1,14 +1,11 @@
 use stillpoint_events::Function;
 use stillpoint_handler::Functions;
-use stillpoint_jobs::{Ending, Operation, Wiring};
+use stillpoint_jobs::Wiring;
 
 use crate::Prune;
 
 /// The function over its ports.
 #[must_use]
 pub fn functions(wiring: &Wiring) -> Functions {
-    let engine = || wiring.engine.clone();
-    Functions::default()
-        .with(Function::Prune, Prune::new(engine()))
-        .with(Function::Prune, Ending::new(engine(), |operation| matches!(operation, Operation::Prune)))
+    Functions::default().with(Function::Prune, Prune::new(wiring.engine.clone()))
 }

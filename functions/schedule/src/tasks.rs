@@ -32,31 +32,10 @@ pub(crate) fn due(fleet: &Fleet, created: Timestamp, now: Timestamp) -> Vec<DueT
         let what = match task {
             Task::Prune => Operation::Prune,
             Task::Collect => Operation::Collect,
-            Task::Verify => Operation::Verify { item: None, read: Some(rotation(due, fleet.settings.verify_days)) },
+            Task::Verify => Operation::Verify { item: None, read: Some(Rotation::on_day(due, fleet.settings.verify_days)) },
             Task::Schedule => return None,
         };
         (due >= created).then_some((Subject::Task(task), due, what))
     };
     DAILY.into_iter().filter_map(slot).collect()
-}
-
-/// The part of all packs that is read on the day of `due`: in any `days` days in a row each comes up once.
-fn rotation(due: Timestamp, days: u32) -> Rotation {
-    let of = days.max(1);
-    Rotation { part: u32::try_from(day(due).rem_euclid(i64::from(of))).unwrap_or(0), of }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_part_is_read_once_within_the_period() {
-        let at = |day: i64| Timestamp::from_second(day * DAY + 5 * 3_600).unwrap();
-        for days in [1, 2, 30, 365] {
-            let mut parts: Vec<u32> = (20_000..20_000 + i64::from(days)).map(|day| rotation(at(day), days).part).collect();
-            parts.sort_unstable();
-            assert_eq!(parts, (0..days).collect::<Vec<_>>());
-        }
-    }
 }

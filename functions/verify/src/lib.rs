@@ -1,7 +1,6 @@
 //! Verify: what is kept is there, authenticates and decodes.
 //!
-//! * **Consumes** `verify.requested` ([`Prepare`]), `verify_segment.planned` ([`Read`]), `verify_segments.read` ([`Finish`]),
-//!   `job.ended`.
+//! * **Consumes** `verify.requested` ([`Prepare`]), `verify_segment.planned` ([`Read`]), `verify_segments.read` ([`Finish`]).
 //! * **Emits** `verify_segment.planned` for each outstanding segment; `verify_segments.read` when there is none; `alarm.changed`.
 //! * **Idempotency key:** the job, and its segment's number.
 //! * **Permissions:** read everything; create plans, markers, marks, alarms and ledger records; no delete.

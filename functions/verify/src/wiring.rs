@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use stillpoint_events::Function;
 use stillpoint_handler::Functions;
-use stillpoint_jobs::{Ending, Operation, Wiring};
+use stillpoint_jobs::Wiring;
 
 use crate::{Finish, Prepare, Read};
 
@@ -13,6 +13,5 @@ pub fn functions(wiring: &Wiring) -> Functions {
     Functions::default()
         .with(Function::Verify, Prepare::new(engine.clone(), Arc::clone(&progress)))
         .with(Function::Verify, Read::new(engine.clone(), cpu, progress))
-        .with(Function::Verify, Finish::new(engine.clone()))
-        .with(Function::Verify, Ending::new(engine, |operation| matches!(operation, Operation::Verify { .. })))
+        .with(Function::Verify, Finish::new(engine))
 }

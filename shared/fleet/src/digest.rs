@@ -29,7 +29,7 @@ pub(crate) struct Records {
 }
 
 /// A name for these records together.
-fn name(items: &BTreeMap<ItemName, u32>, policies: &BTreeMap<PolicyName, u32>) -> Name {
+pub(crate) fn name(items: &BTreeMap<ItemName, u32>, policies: &BTreeMap<PolicyName, u32>) -> Name {
     let items = items.iter().map(|(item, seq)| Name::Item(item.clone(), *seq).to_string());
     let policies = policies.iter().map(|(policy, seq)| Name::Policy(policy.clone(), *seq).to_string());
     let names: Vec<String> = items.chain(policies).collect();

@@ -97,6 +97,14 @@ impl Fleet {
         Ok(Self { wanted, ..Self::assemble(items, policies, settings, damaged) })
     }
 
+    /// The name of the digest of all machines and policies as they are now; others are of no use. Two listings.
+    ///
+    /// # Errors
+    /// As the store.
+    pub async fn digest_name(vault: &Vault) -> Result<Name> {
+        Ok(digest::name(&vault.item_numbers().await?, &vault.policy_numbers().await?))
+    }
+
     /// Writes the digest that would have saved reading many records one by one, if so many were read.
     ///
     /// # Errors

@@ -65,6 +65,18 @@ impl Engine {
         }
     }
 
+    /// Ends a stopped job that holds nothing; whether it was one.
+    ///
+    /// # Errors
+    /// As the store.
+    pub(crate) async fn end_if_free(&self, job: &Job, state: JobState, reason: &str) -> Result<bool> {
+        let is_free = !job.request.what.holds();
+        if is_free {
+            self.end(job, state, reason).await?;
+        }
+        Ok(is_free)
+    }
+
     /// Decides to stop with `state` (`failed` or `cancelled`). The event makes its function give back what the job holds and
     /// end it. Repeating it is harmless; the first reason stands.
     ///
@@ -79,7 +91,10 @@ impl Engine {
         let stop =
             Decision::Stop { attempt: AttemptId::new(vault.ulid()), at: vault.clock().now(), state, reason: reason.to_owned() };
         match self.decide(id, stop).await? {
-            Decision::Stop { .. } => Ok(Outgoing::new(&JobEnded { job: id })),
+            Decision::Stop { state, reason, .. } => {
+                self.end_if_free(&job, state, &reason).await?;
+                Ok(Outgoing::new(&JobEnded { job: id }))
+            }
             Decision::Seal { .. } => Err(Error::conflict(format!("job {id} is being sealed and can no longer be stopped"))),
         }
     }

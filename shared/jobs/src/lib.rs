@@ -9,7 +9,6 @@
 
 mod backup;
 mod decision;
-mod ending;
 mod engine;
 mod in_hand;
 mod ledger;
@@ -22,7 +21,6 @@ mod wiring;
 
 pub use backup::{BackupPlan, Neighbour, PackDelta, PageChange, PagePlace, Samples, Transferred};
 pub use decision::Decision;
-pub use ending::Ending;
 pub use engine::Engine;
 pub use in_hand::{Held, InHand};
 pub use ledger::{Carrier, DiskOutcome, Job, LedgerRecord, Outcome, Request};

@@ -116,6 +116,13 @@ impl Operation {
         }
     }
 
+    /// Whether its jobs hold something outside the vault, a snapshot or a half restored disk, which their functions must give back
+    /// before a stopped one ends.
+    #[must_use]
+    pub const fn holds(&self) -> bool {
+        matches!(self, Self::Backup { .. } | Self::Restore { .. })
+    }
+
     /// The operation's name on screen.
     #[must_use]
     pub const fn as_str(&self) -> &'static str {

@@ -16,7 +16,10 @@ impl Engine {
             return Ok(Vec::new());
         }
         match self.decision(job.id).await? {
-            Some(Decision::Stop { .. }) => return Ok(vec![Outgoing::new(&JobEnded { job: job.id })]),
+            Some(Decision::Stop { state, reason, .. }) => {
+                let has_ended = self.end_if_free(job, state, &reason).await?;
+                return Ok(if has_ended { Vec::new() } else { vec![Outgoing::new(&JobEnded { job: job.id })] });
+            }
             Some(Decision::Seal { .. }) => return Ok(vec![job.segments_done()]),
             None => {}
         }

@@ -23,8 +23,8 @@ async fn what_is_published_lies_in_the_queues_of_its_consumers() {
     let publisher = bench.publisher();
     let events: Vec<Outgoing> = (0..8).map(segment).chain([Outgoing::new(&JobEnded { job: no_job() })]).collect();
     publisher.publish(&events).await.unwrap();
-    // An end is told to the functions that may hold something of the job: five of them.
-    assert_eq!(publisher.waiting().await.unwrap(), 8 + 5);
+    // An end is told to the functions that may hold something of the job: two of them.
+    assert_eq!(publisher.waiting().await.unwrap(), 8 + 2);
     crate::bench::until("every shard has its share", || {
         let shares = publisher.topology().places_of(Function::Transfer).map(|place| bench.left(&place.queue));
         shares.into_iter().all(|share| share == (2, 0))

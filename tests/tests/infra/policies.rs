@@ -116,8 +116,17 @@ pub fn collects(stack: &Stack) -> Vec<String> {
         let actions = strings(&statement["Action"]);
         if actions.iter().any(|action| ENDINGS.iter().any(|word| action.contains(word))) {
             deletes += 1;
-            let wanted =
-                ["packs/*", "points/*", "collect/*", "slots/*", "ticks/*", "jobs/*/plan", "jobs/*/done/*", "jobs/*/groups/*"];
+            let wanted = [
+                "packs/*",
+                "points/*",
+                "collect/*",
+                "slots/*",
+                "ticks/*",
+                "fleet/*",
+                "jobs/*/plan",
+                "jobs/*/done/*",
+                "jobs/*/groups/*",
+            ];
             let wanted = wanted.map(|what| format!("${{VaultBucket.Arn}}/vault/{what}"));
             if actions != ["s3:DeleteObject"] || strings(&statement["Resource"]) != wanted {
                 faults.push(format!("{DELETER} may {} {}", actions.join(", "), statement["Resource"]));
