@@ -51,8 +51,7 @@ mod tests {
     #[test]
     fn a_timer_that_is_silent_for_longer_than_it_may_be_has_stopped() {
         let at = |minute: i64| Timestamp::from_second(1_774_224_000 + 60 * minute).unwrap();
-        let said =
-            |now, needed, newest: Option<i64>| judge(at(now), at(needed), newest.map(at)).map(|(since, text)| (since, text));
+        let said = |now, needed, newest: Option<i64>| judge(at(now), at(needed), newest.map(at));
         assert_eq!(said(45, 0, Some(0)), None);
         let (since, text) = said(46, 0, Some(0)).unwrap();
         assert!(since == at(0) && text.contains("has not run since 2026-03-23T00:00:00Z"), "{text}");
