@@ -7,7 +7,7 @@ use cargo_metadata::{DependencyKind, MetadataCommand};
 use stillpoint_tests::repository;
 
 /// Every crate of the workspace and its layer. A crate may depend on lower layers only.
-const LAYERS: [(&str, u8); 30] = [
+const LAYERS: [(&str, u8); 32] = [
     ("stillpoint-model", 0),
     ("stillpoint-events", 1),
     ("stillpoint-policy-file", 1),
@@ -37,7 +37,9 @@ const LAYERS: [(&str, u8); 30] = [
     ("stillpoint-testkit", 9),
     ("stillpoint", 9),
     ("stillpoint-bench", 10),
+    ("stillpoint-fuzz", 10),
     ("stillpoint-tests", 10),
+    ("stillpoint-simulation", 10),
 ];
 const ADAPTERS: [&str; 5] = ["stillpoint-store", "stillpoint-image", "stillpoint-system", "stillpoint-kms", "stillpoint-webhook"];
 const FUNCTIONS: [&str; 9] = [
@@ -126,7 +128,7 @@ fn fault(edge: &Edge) -> Option<String> {
     if is_adapter(to) && from == "stillpoint-vault" && to != "stillpoint-store" {
         return Some(format!("{from} -> {to}: the vault knows the store and no other adapter"));
     }
-    if to == "stillpoint-testkit" && from != "stillpoint-tests" {
+    if to == "stillpoint-testkit" && !["stillpoint-tests", "stillpoint-simulation"].contains(&from.as_str()) {
         return Some(format!("{from} -> {to}: only tests use the test kit"));
     }
     None

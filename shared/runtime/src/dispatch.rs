@@ -53,6 +53,7 @@ pub struct Dispatcher {
     functions: Functions,
     clock: Arc<dyn Clock>,
     site: Option<Arc<str>>,
+    shares_machine: bool,
     /// Jobs that were seen to be the site's.
     ours: Arc<Mutex<VecDeque<JobId>>>,
 }
@@ -64,7 +65,7 @@ impl Dispatcher {
     /// A dispatcher to `functions`, over the vault of `engine`.
     #[must_use]
     pub fn new(engine: Engine, functions: Functions, clock: Arc<dyn Clock>) -> Self {
-        Self { engine, functions, clock, site: None, ours: Arc::default() }
+        Self { engine, functions, clock, site: None, shares_machine: true, ours: Arc::default() }
     }
 
     /// The same dispatcher, which takes only jobs that a broker carries at `site`. Whoever can publish can route any job's
@@ -72,6 +73,13 @@ impl Dispatcher {
     #[must_use]
     pub fn at(self, site: &str) -> Self {
         Self { site: Some(site.into()), ..self }
+    }
+
+    /// The same dispatcher, on a machine of its own: it does not look for others there that handle the same event. Whether any do
+    /// decides about work done twice, and about nothing else.
+    #[must_use]
+    pub fn alone(self) -> Self {
+        Self { shares_machine: false, ..self }
     }
 
     /// The engine.
@@ -97,9 +105,10 @@ impl Dispatcher {
         if let Some(settled) = self.strange(&event).await {
             return settled;
         }
-        let lock = match EventLock::try_acquire(&event.lock) {
-            Ok(Some(lock)) => lock,
-            Ok(None) => return Settled::Later(LATER),
+        let lock = match self.shares_machine.then(|| EventLock::try_acquire(&event.lock)).transpose() {
+            Ok(None) => None,
+            Ok(Some(Some(lock))) => Some(lock),
+            Ok(Some(None)) => return Settled::Later(LATER),
             Err(error) => return self.settle_error(&event, error).await,
         };
         let outcome = self.handle(message, envelope).await;

@@ -30,6 +30,12 @@ impl TestClock {
         Self(AtomicI64::new(EPOCH_MS + i64::from(std::process::id())))
     }
 
+    /// A clock that stands at this many milliseconds since 1970, the same in every process. For worlds without locks.
+    #[must_use]
+    pub const fn at(milliseconds: i64) -> Self {
+        Self(AtomicI64::new(milliseconds))
+    }
+
     /// A clock that stands where this one does and goes its own way.
     #[must_use]
     pub fn fork(&self) -> Self {

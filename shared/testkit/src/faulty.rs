@@ -14,13 +14,13 @@ use object_store::{
 };
 use tokio::sync::Notify;
 
-use crate::{Content, TestRandom, turns::turns};
+use crate::{Content, Rates, TestRandom, turns::turns};
 
 /// Most turns that a call takes before it reaches the store.
 const TURNS_MAX: u64 = 3;
 
 /// What happens to one call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fault {
     /// The process dies before the call reaches the store.
     KillBefore,
@@ -38,6 +38,8 @@ pub enum Fault {
     ShortRead,
     /// A read gives one wrong bit.
     FlippedRead,
+    /// The store refuses, and says so.
+    Denied,
 }
 
 /// A kind of call.
@@ -68,6 +70,10 @@ pub struct Call {
 struct Script {
     calls: Vec<Call>,
     faults: BTreeMap<usize, Fault>,
+    rates: Rates,
+    /// Writes and deletions that had their effect, in that order.
+    effects: Vec<Call>,
+    injected: BTreeMap<Fault, u64>,
     dead: bool,
     frozen: bool,
 }
@@ -118,6 +124,24 @@ impl FaultyStore {
     #[must_use]
     pub fn calls(&self) -> Vec<Call> {
         self.script().calls.clone()
+    }
+
+    /// From here on calls have faults at these rates, drawn from the connection's seed.
+    pub fn fault_at(&self, rates: Rates) {
+        self.script().rates = rates;
+    }
+
+    /// The calls, and the writes and deletions that had their effect, since the last time they were taken.
+    #[must_use]
+    pub fn take(&self) -> (Vec<Call>, Vec<Call>) {
+        let mut script = self.script();
+        (std::mem::take(&mut script.calls), std::mem::take(&mut script.effects))
+    }
+
+    /// How many faults of each kind there were.
+    #[must_use]
+    pub fn injected(&self) -> BTreeMap<Fault, u64> {
+        self.script().injected.clone()
     }
 
     /// Whether the process is dead.
@@ -181,7 +205,18 @@ impl FaultyStore {
             let mut script = self.script();
             script.calls.push(Call { kind, name: name.to_string() });
             let number = script.calls.len();
-            script.faults.get(&number).copied()
+            let fault = script.faults.get(&number).copied().or_else(|| script.rates.draw(kind, &self.random));
+            if let Some(fault) = fault {
+                *script.injected.entry(fault).or_default() += 1;
+            }
+            fault
+        };
+        let effect = async {
+            let answer = effect.await;
+            if answer.is_ok() && matches!(kind, CallKind::Put | CallKind::Delete) {
+                self.script().effects.push(Call { kind, name: name.to_string() });
+            }
+            answer
         };
         turns(self.random.below(TURNS_MAX + 1) as u32).await;
         if self.is_dead() {
@@ -198,6 +233,7 @@ impl FaultyStore {
                 effect.await
             }
             Some(Fault::ErrorBefore) => Err(lost()),
+            Some(Fault::Denied) => Err(Error::PermissionDenied { path: name.to_string(), source: "refused".into() }),
             Some(Fault::ErrorAfter) => effect.await.and(Err(lost())),
             Some(Fault::MetItself) if kind == CallKind::Put => {
                 let taken = Error::AlreadyExists { path: name.to_string(), source: "by an earlier try".into() };

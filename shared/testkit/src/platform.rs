@@ -18,6 +18,8 @@ struct State {
     disks: BTreeMap<String, Disk>,
     held: BTreeMap<JobId, BTreeMap<String, Disk>>,
     taken: BTreeMap<JobId, (Timestamp, Taken)>,
+    /// All that were ever taken.
+    shown: BTreeMap<(JobId, Timestamp), Taken>,
     /// Snapshots so far.
     serial: u64,
 }
@@ -68,6 +70,12 @@ impl MemoryPlatform {
     pub fn taken(&self, job: JobId) -> Option<(Timestamp, Vec<(DiskName, Disk)>)> {
         self.state().taken.get(&job).cloned()
     }
+
+    /// What the snapshot of a job at this instant showed; also after it was given back or another took its place.
+    #[must_use]
+    pub fn shown(&self, job: JobId, instant: Timestamp) -> Option<Vec<(DiskName, Disk)>> {
+        self.state().shown.get(&(job, instant)).cloned()
+    }
 }
 
 /// Names one disk of one snapshot: a snapshot that was taken anew is another.
@@ -112,6 +120,7 @@ impl Platform for MemoryPlatform {
             copies.insert(handle(request.job, serial, &source.location), disk);
         }
         state.held.insert(request.job, copies);
+        state.shown.insert((request.job, instant), taken.clone());
         state.taken.insert(request.job, (instant, taken));
         Ok(Snapshot { instant, obtained: Consistency::Crash, disks, warnings: Vec::new() })
     }

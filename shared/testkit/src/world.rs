@@ -54,7 +54,15 @@ impl World {
     /// # Errors
     /// As making a vault.
     pub async fn new(seed: u64) -> Result<Self> {
-        let (clock, random) = (Arc::new(TestClock::new()), Arc::new(TestRandom::new(seed)));
+        Self::at(seed, TestClock::new()).await
+    }
+
+    /// As [`World::new`], by this clock.
+    ///
+    /// # Errors
+    /// As making a vault.
+    pub async fn at(seed: u64, clock: TestClock) -> Result<Self> {
+        let (clock, random) = (Arc::new(clock), Arc::new(TestRandom::new(seed)));
         let content = Content::default();
         let (store, opened) = over(&content, random.next());
         let draft = Draft::prepare(opened, Arc::<TestClock>::clone(&clock), Arc::<TestRandom>::clone(&random)).await?;
@@ -63,6 +71,15 @@ impl World {
         store.reset();
         let platform = Arc::new(MemoryPlatform::new(Arc::clone(&clock)));
         Ok(Self { content, store, platform, target: MemoryTarget::default(), clock, engine, random, secret })
+    }
+
+    /// The world's vault as another process sees it, through a connection and by a clock of its own.
+    ///
+    /// # Errors
+    /// As opening the vault.
+    pub async fn open(&self, store: &FaultyStore, clock: Arc<dyn Clock>, random: Arc<TestRandom>) -> Result<Vault> {
+        let store = Store::new(Arc::new(store.clone()), Path::default(), "memory:///");
+        Vault::open(store, &self.secret, clock, random).await
     }
 
     async fn process(&self, content: Content, platform: Arc<MemoryPlatform>, target: MemoryTarget) -> Result<Self> {
@@ -121,15 +138,20 @@ impl World {
     /// All functions but the timer's, wired to this world.
     #[must_use]
     pub fn functions(&self) -> Functions {
-        let wiring = self.wiring();
-        stillpoint_snapshot::functions(&wiring)
-            .and(stillpoint_transfer::functions(&wiring))
-            .and(stillpoint_commit::functions(&wiring))
-            .and(stillpoint_restore::functions(&wiring))
-            .and(stillpoint_prune::functions(&wiring))
-            .and(stillpoint_collect::functions(&wiring))
-            .and(stillpoint_verify::functions(&wiring))
-            .and(stillpoint_notify::functions(&wiring, stillpoint_notify::Telling::Elsewhere))
+        Self::wired(&self.wiring())
+    }
+
+    /// All functions but the timer's, wired so.
+    #[must_use]
+    pub fn wired(wiring: &Wiring) -> Functions {
+        stillpoint_snapshot::functions(wiring)
+            .and(stillpoint_transfer::functions(wiring))
+            .and(stillpoint_commit::functions(wiring))
+            .and(stillpoint_restore::functions(wiring))
+            .and(stillpoint_prune::functions(wiring))
+            .and(stillpoint_collect::functions(wiring))
+            .and(stillpoint_verify::functions(wiring))
+            .and(stillpoint_notify::functions(wiring, stillpoint_notify::Telling::Elsewhere))
     }
 
     /// Protects a machine with these disks, or changes which disks it has. Its disk `d` lies at `machine/d` on the platform.
@@ -291,10 +313,11 @@ impl World {
     }
 
     async fn compare(&self, item: &ItemName, point: &Point) -> Result<()> {
-        let (instant, taken) = self.platform.taken(point.job).ok_or_else(|| Error::internal("its job never took a snapshot"))?;
+        let taken = self.platform.shown(point.job, point.instant);
+        let taken = taken.ok_or_else(|| Error::internal("its job never took a snapshot at its instant"))?;
         let back = self.read_back(item, point.id).await?;
-        if instant != point.instant || taken.len() != back.len() {
-            return Err(Error::internal("it is of another instant or of other disks than its job's snapshot"));
+        if taken.len() != back.len() {
+            return Err(Error::internal("it is of other disks than its job's snapshot"));
         }
         for (name, disk) in taken {
             let restored = back.get(&name).ok_or_else(|| Error::internal(format!("it has no disk {name}")))?;

@@ -1,0 +1,20 @@
+//! A whole installation in one thread, from one seed: workers, broker, timer, store, hypervisor, operators and time, with faults in all
+//! of them. `README.md` says how it works.
+
+mod actors;
+mod agenda;
+mod broker;
+mod executor;
+mod faults;
+mod installation;
+mod oracle;
+mod platform;
+mod report;
+mod simulation;
+mod time;
+mod trace;
+mod worker;
+
+pub use faults::Faults;
+pub use report::{Report, Tally};
+pub use simulation::Simulation;

@@ -1,0 +1,451 @@
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use stillpoint_events::{Outgoing, TimerTicked};
+use stillpoint_model::{ItemName, Result};
+use stillpoint_runtime::{Message, Settled};
+use stillpoint_testkit::{TestRandom, World};
+
+use crate::{
+    Faults, Report,
+    actors::{self, Command},
+    agenda::{Agenda, Item},
+    broker::{Broker, Delivery},
+    executor::{Doing, Doom, Outcome, Task, block},
+    faults::freeze_ms,
+    installation::{Machine, installation, platform},
+    oracle::Oracle,
+    platform::FlakyPlatform,
+    report::Tally,
+    time::{DAY, EPOCH_MS, HOUR, MINUTE, SECOND, Time},
+    trace::Trace,
+    worker::Worker,
+};
+
+const WORKERS: u64 = 3;
+/// Polls within which a handler meets its fate; most take fewer.
+const DOOM_POLLS: [u64; 3] = [12, 60, 300];
+/// How long jobs have to end once faults have stopped, and frozen ones have gone on.
+const CALM: i64 = 2 * DAY;
+
+/// One seed's world and all that goes on in it.
+pub struct Simulation {
+    seed: u64,
+    random: TestRandom,
+    faults: Faults,
+    time: Arc<Time>,
+    world: World,
+    machines: Vec<Machine>,
+    platform: Arc<FlakyPlatform>,
+    workers: Vec<Worker>,
+    tasks: BTreeMap<u64, Task>,
+    agenda: Agenda,
+    broker: Broker,
+    oracle: Oracle,
+    tally: Tally,
+    trace: Trace,
+    serial: u64,
+    steps: u64,
+    calm: bool,
+}
+
+impl Simulation {
+    /// A new installation, and what will happen to it, as `seed` wants it.
+    ///
+    /// # Errors
+    /// As making a vault.
+    pub fn new(seed: u64) -> Result<Self> {
+        let random = TestRandom::new(seed ^ 0x5EED_0000_0000_0000);
+        let faults = Faults::drawn(&random);
+        Self::with(seed, random, faults)
+    }
+
+    /// A new installation in which nothing fails.
+    ///
+    /// # Errors
+    /// As making a vault.
+    pub fn calm(seed: u64) -> Result<Self> {
+        Self::with(seed, TestRandom::new(seed), Faults::default())
+    }
+
+    fn with(seed: u64, random: TestRandom, faults: Faults) -> Result<Self> {
+        let time = Arc::new(Time::new());
+        let (world, machines) = block(installation(random.next(), &random))?;
+        let platform = platform(&world, random.next(), &faults);
+        let oracle = block(Oracle::new(&world, &time))?;
+        let mut simulation = Self {
+            seed,
+            random,
+            faults,
+            time,
+            world,
+            machines,
+            platform,
+            workers: Vec::new(),
+            tasks: BTreeMap::new(),
+            agenda: Agenda::default(),
+            broker: Broker::default(),
+            oracle,
+            tally: Tally::default(),
+            trace: Trace::new(),
+            serial: 0,
+            steps: 0,
+            calm: false,
+        };
+        for _ in 0..WORKERS {
+            let worker = simulation.start()?;
+            simulation.workers.push(worker);
+        }
+        for item in [Item::Tick, Item::Act, Item::Accident, Item::Check] {
+            simulation.agenda.at(EPOCH_MS + SECOND, item);
+        }
+        Ok(simulation)
+    }
+
+    /// The same, which prints what happens.
+    #[must_use]
+    pub fn logged(mut self) -> Self {
+        self.trace.log = true;
+        self
+    }
+
+    /// Runs the seed to its end, or to the first rule that is broken.
+    ///
+    /// # Errors
+    /// When the simulation itself fails.
+    pub fn run(mut self) -> Result<Report> {
+        let days = 2 + self.below(24);
+        self.until(EPOCH_MS + days * DAY)?;
+        if self.oracle.violations.is_empty() {
+            self.stop_faults();
+            // Whoever still stands still goes on before all is counted.
+            let last = self.tasks.values().map(|task| task.still_until).max().unwrap_or(0).max(self.time.now());
+            self.until(last + CALM)?;
+        }
+        if self.oracle.violations.is_empty() {
+            block(self.oracle.check_end(&self.world))?;
+            block(self.oracle.check_points(&self.world))?;
+        }
+        Ok(self.report())
+    }
+
+    fn report(mut self) -> Report {
+        for worker in &self.workers {
+            count_store_faults(&mut self.tally, worker);
+        }
+        self.tally.add(&self.platform.tally.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
+        Report {
+            seed: self.seed,
+            simulated_ms: (self.time.now() - EPOCH_MS).unsigned_abs(),
+            steps: self.steps,
+            tally: self.tally,
+            violations: self.oracle.violations,
+            trace: self.trace.hash(),
+        }
+    }
+
+    fn below(&self, bound: i64) -> i64 {
+        self.random.below(bound.unsigned_abs()).cast_signed()
+    }
+
+    fn happens(&self, percent: u64) -> bool {
+        percent > 0 && self.random.below(100) < percent
+    }
+
+    /// From here on nothing fails, and nobody wants anything but what the schedule wants.
+    fn stop_faults(&mut self) {
+        self.trace.step(self.time.now(), "faults stop");
+        self.calm = true;
+        self.faults = Faults::default();
+        self.broker.out_until = 0;
+        *self.platform.faults.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Faults::default();
+        for worker in &self.workers {
+            worker.store.fault_at(self.faults.store);
+            worker.clock.skew.store(0, std::sync::atomic::Ordering::Relaxed);
+        }
+    }
+
+    fn start(&mut self) -> Result<Worker> {
+        self.serial += 1;
+        let skew = self.below(2 * self.faults.skew_ms.cast_signed() + 1) - self.faults.skew_ms.cast_signed();
+        let seed = (self.random.next(), skew);
+        let worker = block(Worker::start(&self.world, &self.time, &self.platform, self.serial, seed))?;
+        worker.store.fault_at(self.faults.store);
+        Ok(worker)
+    }
+
+    fn until(&mut self, end: i64) -> Result<()> {
+        while self.time.now() < end && self.oracle.violations.is_empty() {
+            self.step()?;
+        }
+        Ok(())
+    }
+
+    /// Something that can go on does; where nothing can, time does.
+    fn step(&mut self) -> Result<()> {
+        self.steps += 1;
+        let now = self.time.now();
+        let ready: Vec<u64> = self.tasks.iter().filter(|(_, task)| task.is_ready(now)).map(|(id, _)| *id).collect();
+        if !ready.is_empty() {
+            let chosen = ready[self.random.below(ready.len() as u64) as usize];
+            return self.poll(chosen);
+        }
+        let (item, wake) = (self.agenda.next(), self.time.next_wake());
+        match (item, wake) {
+            (Some(item), wake) if wake.is_none_or(|wake| item <= wake) => {
+                self.advance(item);
+                match self.agenda.pop() {
+                    Some(item) => self.happen(item),
+                    None => Ok(()),
+                }
+            }
+            (_, Some(wake)) => {
+                self.advance(wake);
+                Ok(())
+            }
+            (..) => {
+                self.advance(now + HOUR);
+                Ok(())
+            }
+        }
+    }
+
+    fn advance(&self, to: i64) {
+        self.time.advance(to);
+        // The hypervisor has true time.
+        let now = stillpoint_ports::Clock::now(&*self.world.clock).as_millisecond();
+        self.world.clock.jump((self.time.now() - now).max(0));
+    }
+
+    fn happen(&mut self, item: Item) -> Result<()> {
+        let now = self.time.now();
+        match item {
+            Item::Tick => {
+                let tick = Outgoing::new(&TimerTicked {});
+                self.publish(&[tick]);
+                let pause = if self.calm { 5 * MINUTE } else { 5 * MINUTE + self.below(HOUR) };
+                self.agenda.at(now + pause, Item::Tick);
+            }
+            Item::Deliver(delivery) => self.deliver(delivery),
+            Item::Act if self.calm => {}
+            Item::Act => {
+                self.serial += 1;
+                if let Some(command) = actors::act(&self.random, &self.world, &mut self.machines, self.serial) {
+                    self.command(command);
+                }
+                let pause = 1 + self.below(3 * HOUR);
+                self.agenda.at(now + pause, Item::Act);
+            }
+            Item::Accident if self.calm => {}
+            Item::Accident => {
+                self.accident()?;
+                self.agenda.at(now + HOUR, Item::Accident);
+            }
+            Item::Check => {
+                block(self.oracle.check_points(&self.world))?;
+                let pause = DAY + self.below(6 * DAY);
+                self.agenda.at(now + pause, Item::Check);
+            }
+            Item::Thaw => {}
+        }
+        Ok(())
+    }
+
+    fn publish(&mut self, events: &[Outgoing]) {
+        let now = self.time.now();
+        self.broker.publish(events, now, &self.random, &self.faults, (&mut self.agenda, &mut self.tally));
+    }
+
+    /// What happens to broker and processes in an hour.
+    fn accident(&mut self) -> Result<()> {
+        let now = self.time.now();
+        if self.random.below(1000) < self.faults.queues_lost {
+            let lost = self.agenda.retain(|item| !matches!(item, Item::Deliver(_)));
+            self.trace.step(now, &format!("all queues are lost, with {lost} messages"));
+            self.tally.fault("all queues lost");
+        }
+        if self.random.below(1000) < self.faults.outage {
+            self.trace.step(now, "the broker is out");
+            self.broker.out_until = now + HOUR / 2;
+            self.tally.fault("broker out for half an hour");
+        }
+        if self.random.below(1000) < self.faults.killed {
+            let place = self.random.below(WORKERS) as usize;
+            self.kill(place)?;
+        }
+        Ok(())
+    }
+
+    /// A process dies with all it is doing, and another is started in its place.
+    fn kill(&mut self, place: usize) -> Result<()> {
+        let process = self.workers[place].process;
+        self.trace.step(self.time.now(), &format!("process {process} dies"));
+        self.tally.fault("process killed");
+        let theirs: Vec<u64> = self.tasks.iter().filter(|(_, task)| task.process == process).map(|(id, _)| *id).collect();
+        for id in theirs {
+            if let Some(task) = self.tasks.remove(&id) {
+                self.redeliver(&task);
+            }
+        }
+        let new = self.start()?;
+        let old = std::mem::replace(&mut self.workers[place], new);
+        count_store_faults(&mut self.tally, &old);
+        Ok(())
+    }
+
+    /// A message whose consumer did not acknowledge it comes again.
+    fn redeliver(&mut self, task: &Task) {
+        if let Doing::Handling(delivery) = &task.doing {
+            let again = Delivery { redelivered: true, ..delivery.clone() };
+            let pause = self.below(MINUTE);
+            self.agenda.at(self.time.now() + pause, Item::Deliver(again));
+        }
+    }
+
+    fn deliver(&mut self, delivery: Delivery) {
+        let now = self.time.now();
+        if now < self.broker.out_until {
+            let pause = self.below(MINUTE);
+            self.agenda.at(self.broker.out_until + pause, Item::Deliver(delivery));
+            return;
+        }
+        let place = self.random.below(WORKERS) as usize;
+        let limited = self.happens(self.faults.limited);
+        let time_left = limited.then(|| Duration::from_millis(self.random.below(MINUTE.unsigned_abs())));
+        let worker = &self.workers[place];
+        let (dispatcher, process) = (worker.dispatcher.clone(), worker.process);
+        let label = format!("{} {}", delivery.function, delivery.event_type);
+        let (function, body, redelivered) = (delivery.function, delivery.body.clone(), delivery.redelivered);
+        let work = async move {
+            let message = Message { function, body: &body, redelivered, time_left };
+            Outcome::Settled(dispatcher.dispatch(message).await)
+        };
+        if limited {
+            self.tally.fault("handler's time limited");
+        }
+        self.begin(Task::new(label, (place, process), Doing::Handling(delivery), work));
+    }
+
+    fn command(&mut self, command: Command) {
+        let place = self.random.below(WORKERS) as usize;
+        let worker = &self.workers[place];
+        let (engine, process) = (worker.engine.clone(), worker.process);
+        let label = format!("operator {}", command.as_str());
+        let work = async move { Outcome::Acted(command.run(&engine).await) };
+        self.begin(Task::new(label, (place, process), Doing::Acting, work));
+    }
+
+    fn begin(&mut self, mut task: Task) {
+        let polls = DOOM_POLLS[self.random.below(DOOM_POLLS.len() as u64) as usize];
+        let at = 1 + self.random.below(polls) as u32;
+        if self.happens(self.faults.dropped) {
+            task.doom = Some((at, Doom::Dropped));
+        } else if self.happens(self.faults.frozen) {
+            task.doom = Some((at, Doom::Frozen(freeze_ms(&self.random))));
+        }
+        self.serial += 1;
+        self.trace.step(self.time.now(), &format!("[{}] {} begins at process {}", self.serial, task.label, task.process));
+        self.tasks.insert(self.serial, task);
+    }
+
+    fn poll(&mut self, id: u64) -> Result<()> {
+        let Some(mut task) = self.tasks.remove(&id) else { return Ok(()) };
+        let store = self.workers[task.worker].store.clone();
+        let outcome = task.poll();
+        self.observe(&task, &store)?;
+        let now = self.time.now();
+        if let Some(outcome) = outcome {
+            return self.settle(id, &task, outcome);
+        }
+        match task.doom {
+            Some((at, Doom::Dropped)) if task.polls >= at => {
+                self.trace.step(now, &format!("[{id}] {} is dropped", task.label));
+                self.tally.fault("handler dropped");
+                self.redeliver(&task);
+                return Ok(());
+            }
+            Some((at, Doom::Frozen(pause))) if task.polls >= at => {
+                self.trace.step(now, &format!("[{id}] {} stands still for {} s", task.label, pause / SECOND));
+                self.tally.fault("handler frozen");
+                task.doom = None;
+                self.hold(&mut task, pause);
+                if self.random.below(2) == 0 {
+                    self.tally.fault("redelivered while the first runs");
+                    self.redeliver(&task);
+                }
+            }
+            _ if self.happens(self.faults.slow) => {
+                let pause = 1 + self.below(20 * SECOND);
+                self.hold(&mut task, pause);
+            }
+            _ => {}
+        }
+        self.tasks.insert(id, task);
+        Ok(())
+    }
+
+    fn hold(&mut self, task: &mut Task, pause: i64) {
+        task.still_until = self.time.now() + pause;
+        self.agenda.at(task.still_until, Item::Thaw);
+    }
+
+    /// Has the oracle look at what the last poll did.
+    fn observe(&mut self, task: &Task, store: &stillpoint_testkit::FaultyStore) -> Result<()> {
+        let (calls, effects) = store.take();
+        self.trace.calls(self.time.now(), &calls);
+        for effect in effects {
+            block(self.oracle.saw(&self.world, &effect, task.function(), &mut self.tally))?;
+        }
+        Ok(())
+    }
+
+    fn settle(&mut self, id: u64, task: &Task, outcome: Outcome) -> Result<()> {
+        let now = self.time.now();
+        let events = match outcome {
+            Outcome::Acted(Ok(events)) => events,
+            Outcome::Acted(Err(error)) => {
+                self.trace.step(now, &format!("[{id}] {}: {}", task.label, error.one_line()));
+                return Ok(());
+            }
+            Outcome::Settled(Settled::Done(events)) => events,
+            Outcome::Settled(Settled::Later(pause)) => {
+                self.trace.step(now, &format!("[{id}] {} wants to come again in {pause:?}", task.label));
+                if let Doing::Handling(delivery) = &task.doing {
+                    let again = Delivery { redelivered: true, ..delivery.clone() };
+                    let pause = i64::try_from(pause.as_millis()).unwrap_or(0);
+                    self.agenda.at(now + pause, Item::Deliver(again));
+                }
+                return Ok(());
+            }
+            Outcome::Settled(Settled::Parked(why)) => {
+                self.trace.step(now, &format!("[{id}] {} is put aside: {why}", task.label));
+                self.tally.count("messages put aside", 1);
+                return Ok(());
+            }
+        };
+        let names: Vec<&str> = events.iter().map(|event| event.event_type.trim_start_matches("io.stillpoint.")).collect();
+        self.trace.step(now, &format!("[{id}] {} is done: {names:?}", task.label));
+        if now < self.broker.out_until {
+            // Nothing can be published, so nothing is acknowledged.
+            self.redeliver(task);
+            return Ok(());
+        }
+        self.publish(&events);
+        if self.happens(self.faults.confirm_lost) {
+            self.tally.fault("confirm lost");
+            self.redeliver(task);
+        }
+        Ok(())
+    }
+
+    /// Names of all machines.
+    #[must_use]
+    pub fn machines(&self) -> Vec<ItemName> {
+        self.machines.iter().map(|machine| machine.name.clone()).collect()
+    }
+}
+
+fn count_store_faults(tally: &mut Tally, worker: &Worker) {
+    for (fault, count) in worker.store.injected() {
+        *tally.faults.entry(format!("store: {fault:?}")).or_default() += count;
+    }
+}
