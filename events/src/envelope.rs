@@ -8,6 +8,9 @@ use crate::{Contract, Outgoing};
 /// Largest event, in bytes of JSON.
 pub const ENVELOPE_BYTES_MAX: usize = 64 * 1024;
 
+/// Characters of a value that a message repeats.
+const SHOWN_MAX: usize = 100;
+
 /// A CloudEvents 1.0 envelope, structured JSON mode. `D` is the data: a [`Contract`] or, before its type is known, a value.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -42,7 +45,7 @@ pub enum EnvelopeError {
     #[error("the event does not follow its schema")]
     Malformed(#[from] serde_json::Error),
     /// Another CloudEvents version, or a type that was not asked for.
-    #[error("the event has {field} '{found}'")]
+    #[error("the event has {field} '{}'", .found.chars().take(SHOWN_MAX).collect::<String>().escape_debug())]
     Unexpected {
         /// The attribute.
         field: &'static str,

@@ -101,7 +101,8 @@ impl Error {
         self.kind
     }
 
-    /// The whole chain on one line, outermost first.
+    /// The whole chain on one printable line, outermost first. Causes may repeat what somebody else wrote: nothing in them that
+    /// terminals obey, or that turns text around, gets through.
     #[must_use]
     pub fn one_line(&self) -> String {
         let mut line = self.message.clone();
@@ -111,8 +112,20 @@ impl Error {
             line.push_str(&cause.to_string());
             next = cause.source();
         }
-        line.replace(['\n', '\r'], " ")
+        line.chars().fold(String::with_capacity(line.len()), |mut shown, c| {
+            match c {
+                '\n' | '\r' | '\t' => shown.push(' '),
+                _ if is_command(c) => shown.extend(c.escape_unicode()),
+                _ => shown.push(c),
+            }
+            shown
+        })
     }
+}
+
+/// Control characters, separators of lines, and what changes the direction of text.
+fn is_command(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 impl fmt::Display for Error {
@@ -155,5 +168,11 @@ mod tests {
             .context("backup of web-01");
         assert_eq!(error.one_line(), "backup of web-01: cannot read disk os: bus error");
         assert_eq!(error.kind(), ErrorKind::Unavailable);
+    }
+
+    #[test]
+    fn one_line_shows_what_a_terminal_would_obey() {
+        let error = Error::invalid("no field \u{1b}[2J\tnor \u{202e}ß").with_source(std::io::Error::other("\0\u{2028}"));
+        assert_eq!(error.one_line(), "no field \\u{1b}[2J nor \\u{202e}ß: \\u{0}\\u{2028}");
     }
 }
