@@ -16,6 +16,9 @@ mod ended;
 #[path = "schedule/fleet.rs"]
 mod fleet;
 #[cfg(test)]
+#[path = "schedule/fulls.rs"]
+mod fulls;
+#[cfg(test)]
 #[path = "schedule/life.rs"]
 mod life;
 #[cfg(test)]
