@@ -23,7 +23,7 @@ impl Commit {
     }
 
     async fn commit(&self, job: &Job, loaded: &Loaded<BackupPlan>, invocation: &Invocation) -> Result<()> {
-        let Loaded { plan, hash } = loaded;
+        let Loaded { plan, hash, .. } = loaded;
         let engine = self.engine.metered();
         let vault = engine.vault();
         let segments = u32::try_from(plan.segments.len()).unwrap_or(u32::MAX);

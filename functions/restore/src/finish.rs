@@ -61,6 +61,10 @@ impl Handler for Finish {
         };
         let outcome = self.outcome(&job, &loaded).await?;
         let job = self.engine.seal(&job, invocation.attempt).await?;
+        // Another delivery was faster. Its disks are their owner's now, who may have moved them.
+        if job.state().is_end() {
+            return Ok(Effects::none());
+        }
         let disks = &loaded.plan.detail.disks;
         match self.target.publish(job.id, disks).await {
             Ok(()) => drop(self.engine.complete(&job, outcome).await?),

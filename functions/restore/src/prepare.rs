@@ -54,7 +54,13 @@ impl Prepare {
         self.target.prepare(job.id, disks).await?;
         let requests = vault.store().requests() + Requests { put: 1, ..Requests::default() };
         let detail = RestorePlan { item: item.clone(), point: *id, disks: disks.clone() };
-        engine.save_plan(Plan { job: job.id, segments: cut(&pages), requests, detail }).await
+        let loaded = engine.save_plan(Plan { job: job.id, segments: cut(&pages), requests, detail }).await?;
+        // A process that stood still for long may prepare disks for a job that has ended since: nobody else knows of them.
+        if !loaded.own && self.engine.job(job.id).await?.state().is_end() {
+            self.target.discard(job.id, disks).await?;
+            return Err(Error::fenced(format!("job {} ended before its disks were prepared once more", job.id)));
+        }
+        Ok(loaded)
     }
 }
 
@@ -70,13 +76,17 @@ fn weights(map: &DiskMap) -> impl Iterator<Item = (u32, u64)> + '_ {
 impl Handler for Prepare {
     type Event = RestoreRequested;
 
-    async fn handle(&self, event: Envelope<RestoreRequested>, _invocation: &Invocation) -> Result<Effects> {
+    async fn handle(&self, event: Envelope<RestoreRequested>, invocation: &Invocation) -> Result<Effects> {
         let job = self.engine.job(event.data.job).await?;
-        if job.state().is_end() {
-            return Ok(Effects::none());
-        }
-        if !matches!(job.request.what, Operation::Restore { .. }) {
+        let Operation::Restore { disks, .. } = &job.request.what else {
             return Err(Error::fenced(format!("job {} is no restore", job.id)));
+        };
+        if job.state().is_end() {
+            if invocation.redelivered {
+                // The first delivery may have died right after it prepared disks that it should not have prepared any more.
+                self.target.discard(job.id, disks).await?;
+            }
+            return Ok(Effects::none());
         }
         let loaded = self.plan(&job).await?;
         let job = self.engine.begin_transfer(&job, loaded.plan.segments.len()).await?;

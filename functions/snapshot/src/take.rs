@@ -71,7 +71,28 @@ impl Take {
                 snapshot,
             },
         };
-        engine.save_plan(plan).await
+        let loaded = engine.save_plan(plan).await?;
+        if !loaded.own {
+            self.unless_over(job).await?;
+        }
+        Ok(loaded)
+    }
+
+    /// A process that stood still for long may take a snapshot for a job that has ended since: nobody else knows of it.
+    async fn unless_over(&self, job: &Job) -> Result<()> {
+        let job = self.engine.job(job.id).await?;
+        if !job.state().is_end() {
+            return Ok(());
+        }
+        self.give_back(&job).await?;
+        Err(Error::fenced(format!("job {} ended before its snapshot was taken once more", job.id)))
+    }
+
+    /// Gives back what lies beside the machine's disks for a job that has ended.
+    async fn give_back(&self, job: &Job) -> Result<()> {
+        let Some(name) = job.request.what.item() else { return Ok(()) };
+        let item = self.engine.vault().item(name).await?;
+        self.platforms.get(&item.platform)?.release(job.id, &item.disks, None).await
     }
 }
 
@@ -80,11 +101,15 @@ impl Handler for Take {
 
     async fn handle(&self, event: Envelope<BackupRequested>, invocation: &Invocation) -> Result<Effects> {
         let job = self.engine.job(event.data.job).await?;
-        if job.state().is_end() {
-            return Ok(Effects::none());
-        }
         if !matches!(job.request.what, Operation::Backup { .. }) {
             return Err(Error::fenced(format!("job {} is no backup", job.id)));
+        }
+        if job.state().is_end() {
+            // The first delivery may have died right after it took a snapshot that it should not have taken any more.
+            if invocation.redelivered {
+                self.give_back(&job).await?;
+            }
+            return Ok(Effects::none());
         }
         let loaded = self.plan(&job).await?;
         let segments = &loaded.plan.segments;

@@ -85,7 +85,7 @@ pub(crate) struct Basis {
 
 impl Basis {
     pub(crate) async fn load(engine: &Engine, job: JobId) -> Result<Self> {
-        let Loaded { plan, hash } = engine.plan::<BackupPlan>(job).await?;
+        let Loaded { plan, hash, .. } = engine.plan::<BackupPlan>(job).await?;
         let vault = engine.vault();
         let mut references = Vec::new();
         if let Some(parent) = plan.detail.parent {

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use stillpoint_model::{AttemptId, DiskName, Error, ErrorKind, JobId, JobState, PointId, Requests, Result};
 use stillpoint_vault::{Kind, Name, SEQ_MAX};
 
-use crate::{Engine, Operation};
+use crate::{Engine, Operation, standing::standing};
 
 const LEDGER: Kind = Kind::small("job");
 /// Times a record is tried under the next number when others write to the same ledger.
@@ -175,7 +175,8 @@ impl Engine {
             Ok(Name::Ledger(_, seq, state)) => Some((seq, state)),
             _ => None,
         });
-        let newest = records.max().ok_or_else(|| Error::missing(format!("there is no job {id}; see `stillpoint jobs`")))?;
+        let newest =
+            records.reduce(standing).ok_or_else(|| Error::missing(format!("there is no job {id}; see `stillpoint jobs`")))?;
         self.job_at(id, newest).await
     }
 
@@ -191,7 +192,7 @@ impl Engine {
             Ok(Name::Ledger(_, seq, state)) => Some((seq, state)),
             _ => None,
         });
-        match records.max() {
+        match records.reduce(standing) {
             Some(newest) => self.job_at(id, newest).await,
             None => self.job(id).await,
         }
@@ -206,8 +207,11 @@ impl Engine {
         Ok(Job { id, request, seq: newest.0, newest: newest_record })
     }
 
-    /// Writes the next record. Nobody is refused by a record alone: how a job ends is decided by its decision.
+    /// Writes the next record; nothing follows an end. Nobody is refused by a record alone: how a job ends is decided by its decision.
     pub(crate) async fn append(&self, job: &Job, change: impl FnOnce(&mut LedgerRecord)) -> Result<Job> {
+        if job.state().is_end() {
+            return Ok(job.clone());
+        }
         let newest = self.next_record(job, change);
         for seq in job.seq + 1..=(job.seq + APPEND_TRIES).min(SEQ_MAX) {
             match self.vault().create_record(LEDGER, &Name::Ledger(job.id, seq, newest.state), &newest).await {

@@ -17,6 +17,7 @@ mod marker;
 mod operation;
 mod plan;
 mod redrive;
+mod standing;
 mod wiring;
 
 pub use backup::{BackupPlan, Neighbour, PackDelta, PageChange, PagePlace, Samples, Transferred};

@@ -8,7 +8,7 @@ use stillpoint_model::{JobId, JobState, Result};
 use stillpoint_vault::Name;
 use ulid::Ulid;
 
-use crate::Engine;
+use crate::{Engine, standing::standing};
 
 /// Days whose jobs are looked through for unfinished ones: a host that was down for longer than this finds its old jobs with
 /// `stillpoint jobs`, and every command stays at a bounded number of listings.
@@ -92,7 +92,7 @@ impl Engine {
         for entry in self.vault().store().list_from(Name::JOBS, start).await? {
             if let Ok(Name::Ledger(job, seq, state)) = entry.name.parse() {
                 let known = newest.entry(job).or_insert((seq, state));
-                *known = (*known).max((seq, state));
+                *known = standing(*known, (seq, state));
             }
         }
         Ok(newest.into_iter().map(|(id, (_, state))| JobListing { id, state }).collect())
@@ -109,7 +109,7 @@ impl Engine {
             match entry.name.parse() {
                 Ok(Name::Ledger(job, seq, state)) => {
                     let known = newest.entry(job).or_insert((seq, state));
-                    *known = (*known).max((seq, state));
+                    *known = standing(*known, (seq, state));
                 }
                 Ok(Name::Plan(job) | Name::Marker(job, _) | Name::GroupMarker(job, _)) => work.push((job, entry.name)),
                 _ => {}

@@ -53,6 +53,8 @@ pub struct Loaded<T> {
     pub plan: Plan<T>,
     /// BLAKE3 of the object, hex: what markers are bound to.
     pub hash: String,
+    /// Whether this delivery made it, and no other.
+    pub own: bool,
 }
 
 /// Bytes of data that one segment of a job with `total` bytes covers.
@@ -91,7 +93,7 @@ impl Engine {
     /// `corrupt`; as the store.
     pub async fn save_plan<T: Serialize + DeserializeOwned>(&self, plan: Plan<T>) -> Result<Loaded<T>> {
         match self.vault().create_record(PLAN, &Name::Plan(plan.job), &plan).await {
-            Ok(bytes) => Ok(Loaded { plan, hash: stillpoint_format::digest(&bytes) }),
+            Ok(bytes) => Ok(Loaded { plan, hash: stillpoint_format::digest(&bytes), own: true }),
             Err(error) if error.kind() == ErrorKind::Conflict => self.plan(plan.job).await,
             Err(error) => Err(error),
         }
@@ -106,7 +108,7 @@ impl Engine {
         if plan.job != job {
             return Err(Error::corrupt(format!("the plan of job {job} is another job's")));
         }
-        Ok(Loaded { plan, hash: stillpoint_format::digest(&bytes) })
+        Ok(Loaded { plan, hash: stillpoint_format::digest(&bytes), own: false })
     }
 
     /// What it says about a job that its plan, or what that names, could not be read as `operation`'s: nothing, where the

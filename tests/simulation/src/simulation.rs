@@ -25,7 +25,7 @@ const WORKERS: u64 = 3;
 /// Polls within which a handler meets its fate; most take fewer.
 const DOOM_POLLS: [u64; 3] = [12, 60, 300];
 /// How long jobs have to end once faults have stopped, and frozen ones have gone on.
-const CALM: i64 = 2 * DAY;
+const CALM: i64 = DAY;
 
 /// One seed's world and all that goes on in it.
 pub struct Simulation {
@@ -222,7 +222,7 @@ impl Simulation {
             Item::Tick => {
                 let tick = Outgoing::new(&TimerTicked {});
                 self.publish(&[tick]);
-                let pause = if self.calm { 5 * MINUTE } else { 5 * MINUTE + self.below(HOUR) };
+                let pause = if self.calm { 10 * MINUTE } else { 5 * MINUTE + self.below(HOUR) };
                 self.agenda.at(now + pause, Item::Tick);
             }
             Item::Deliver(delivery) => self.deliver(delivery),

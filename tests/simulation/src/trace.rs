@@ -28,6 +28,10 @@ impl Trace {
     pub(crate) fn step(&mut self, now: i64, text: &str) {
         self.text(&now.to_string());
         self.text(text);
+        self.say(now, text);
+    }
+
+    fn say(&self, now: i64, text: &str) {
         if self.log {
             let at = jiff::Timestamp::from_millisecond(now).map_or_else(|_| now.to_string(), |at| at.to_string());
             // A reader that has seen enough closes the pipe.
@@ -38,7 +42,8 @@ impl Trace {
     pub(crate) fn calls(&mut self, now: i64, calls: &[Call]) {
         for call in calls {
             let text = format!("  {:?} {}", call.kind, call.name);
-            if self.log { self.step(now, &text) } else { self.text(&text) }
+            self.text(&text);
+            self.say(now, &text);
         }
     }
 }
