@@ -2,7 +2,10 @@
 
 use std::{
     panic::{self, AssertUnwindSafe},
-    sync::{Mutex, PoisonError},
+    sync::{
+        Mutex, Once, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -31,16 +34,31 @@ impl Attempt {
 /// What the last panic said, and where it was.
 static PANIC: Mutex<String> = Mutex::new(String::new());
 
-/// Keeps panics quiet; [`attempt`] reports them.
+/// Whether a parser runs, and not the harness.
+static PARSING: AtomicBool = AtomicBool::new(false);
+
+/// Keeps panics of parsers quiet; [`attempt`] reports them.
 pub fn hush() {
-    panic::set_hook(Box::new(|panic| *PANIC.lock().unwrap_or_else(PoisonError::into_inner) = panic.to_string()));
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let loud = panic::take_hook();
+        panic::set_hook(Box::new(move |panic| {
+            if PARSING.load(Ordering::Relaxed) {
+                *PANIC.lock().unwrap_or_else(PoisonError::into_inner) = panic.to_string();
+            } else {
+                loud(panic);
+            }
+        }));
+    });
 }
 
 pub fn attempt(target: &Target, input: &[u8]) -> Attempt {
     let before = MEMORY.current_usage();
     MEMORY.reset_peak_usage();
     let start = Instant::now();
+    PARSING.store(true, Ordering::Relaxed);
     let outcome = panic::catch_unwind(AssertUnwindSafe(|| (target.check)(input)));
+    PARSING.store(false, Ordering::Relaxed);
     let took = start.elapsed();
     let peak_bytes = MEMORY.peak_usage().saturating_sub(before);
     let (class, mut failure) = match outcome {

@@ -46,8 +46,9 @@ pub fn mutate(chance: &mut Chance, sources: &Sources<'_>) -> Vec<u8> {
         } else {
             change(chance, &mut bytes, sources.pool);
         }
+        // After each: what grows a hundredfold several times fills all memory.
+        bytes.truncate(sources.bytes_max);
     }
-    bytes.truncate(sources.bytes_max);
     bytes
 }
 

@@ -207,7 +207,8 @@ fn number(chance: &mut Chance, text: &str) -> (Range<usize>, String) {
         ]),
     };
     // Most often as wide as it was: dates and times have their widths.
-    let text = if chance.once_in(4) { new.to_string() } else { format!("{new:0digits$}") };
+    let width = if chance.once_in(4) { 0 } else { digits.min(20) };
+    let text = format!("{new:0width$}");
     (start..start + digits, text)
 }
 
