@@ -90,6 +90,10 @@ impl Handler for Prepare {
         }
         let loaded = self.plan(&job).await?;
         let job = self.engine.begin_transfer(&job, loaded.plan.segments.len()).await?;
+        if job.state().is_end() {
+            self.target.discard(job.id, &loaded.plan.detail.disks).await?;
+            return Ok(Effects::none());
+        }
         self.progress.planned(job.id, loaded.plan.segments.iter().map(|segment| segment.bytes).sum(), 0);
         Ok(Effects { events: self.engine.redrive(&job).await? })
     }

@@ -116,6 +116,10 @@ impl Handler for Take {
         // Until the first of these events is out, no segment can have been begun, and all are outstanding.
         let first = !invocation.redelivered && job.newest.segments.is_none() && !segments.is_empty();
         let job = self.engine.begin_transfer(&job, segments.len()).await?;
+        if job.state().is_end() {
+            self.give_back(&job).await?;
+            return Ok(Effects::none());
+        }
         let total = segments.iter().map(|segment| segment.bytes).sum();
         self.progress.planned(job.id, total, 0);
         let events: Vec<Outgoing> = if first {

@@ -122,7 +122,7 @@ impl Simulation {
             self.until(last + CALM)?;
         }
         if self.oracle.violations.is_empty() {
-            block(self.oracle.check_end(&self.world))?;
+            block(self.oracle.check_end(&self.world, &mut self.tally))?;
             block(self.oracle.check_points(&self.world))?;
         }
         Ok(self.report())
