@@ -190,15 +190,6 @@ impl Vault {
         Ok(item)
     }
 
-    /// The newest record of every machine, by name; one that cannot be read does not hide the others. One listing, and one read of each
-    /// that this process has not read before.
-    ///
-    /// # Errors
-    /// As the store.
-    pub async fn items(&self) -> Result<Vec<(ItemName, Result<Item>)>> {
-        Ok(self.read_items(self.item_numbers().await?).await)
-    }
-
     /// Names of all machines, sorted.
     ///
     /// # Errors

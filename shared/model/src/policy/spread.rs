@@ -32,12 +32,6 @@ impl Share {
         shares
     }
 
-    /// A machine's place where the others are not known: even on average only.
-    #[must_use]
-    pub fn alone(name: &ItemName) -> Self {
-        Self { part: u32::try_from(hash(name.as_str()) >> 32).unwrap_or(u32::MAX) }
-    }
-
     /// This part of `whole`, in whole seconds.
     pub(super) fn of(self, whole: SignedDuration) -> SignedDuration {
         let seconds = (i128::from(whole.as_secs()) * i128::from(self.part)) >> 32;
