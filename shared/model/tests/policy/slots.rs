@@ -102,7 +102,7 @@ fn tick(table: &Timetable, share: Share, ticks: &[Timestamp]) -> BTreeMap<Slot, 
 
 /// The share of one of forty machines.
 fn share(place: usize) -> Share {
-    let names: Vec<ItemName> = (0..40).map(|number| format!("m-{number}").parse().unwrap()).collect();
+    let names: Vec<ItemName> = (0..40).map(|number| format!("m-{number}").parse().expect("a name")).collect();
     Share::among(&names)[place]
 }
 
