@@ -5,9 +5,6 @@
 #[path = "collect/beside.rs"]
 mod beside;
 #[cfg(test)]
-#[path = "collect/command.rs"]
-mod command;
-#[cfg(test)]
 #[path = "collect/deaths.rs"]
 mod deaths;
 #[cfg(test)]

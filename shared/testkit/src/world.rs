@@ -24,7 +24,8 @@ const LEVEL: i32 = 1;
 /// One process over a vault, a hypervisor and a place for restored disks that outlive it.
 ///
 /// Two worlds of one seed may exist one after the other, not at once in one process: jobs of the same id would meet at their
-/// lock, which the whole machine knows.
+/// lock, which the whole machine knows. For the same reason a test binary that forks worlds starts no programs: until such a child has
+/// replaced itself it holds every lock that its parent held, and the next fork's job of the same id finds it taken.
 pub struct World {
     /// What lies in the vault's store.
     pub content: Content,
