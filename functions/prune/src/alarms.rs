@@ -55,7 +55,7 @@ impl<'a> Bells<'a> {
         let name = &member.item.name;
         let trouble = match (keeping, fleet.policy_of(member)) {
             (Some(keeping), Some(record)) if !record.policy.schedules.is_empty() => {
-                let applies_from = record.written.max(member.item.written);
+                let applies_from = member.applies_from(record, now);
                 let newest = newest_good(keeping, now);
                 let objective = match Timetable::new(&record.policy)?.objective(applies_from, now) {
                     Some(objective) => objective,

@@ -46,7 +46,7 @@ impl Alarms<'_> {
         let mut events = Vec::new();
         let settles = |kind| matches!(kind, AlarmKind::JobFailed | AlarmKind::SlotMissed | AlarmKind::NoGoodPoint);
         let open: Vec<(&AlarmKey, u32)> = self.view.alarms.open().filter(|(alarm, _)| settles(alarm.kind)).collect();
-        for listing in self.view.jobs.values() {
+        for listing in self.view.jobs.values().filter(|listing| !self.view.is_to_come(listing.id)) {
             let failed = listing.state == JobState::Failed;
             let succeeded = matches!(listing.state, JobState::Completed | JobState::CompletedWithWarnings);
             if !(failed || succeeded && !open.is_empty()) {
@@ -87,8 +87,8 @@ impl Alarms<'_> {
     async fn failed(&self, job: &Job) -> Result<Option<Outgoing>> {
         let subject = job.request.what.subject();
         let alarm = AlarmKey { kind: AlarmKind::JobFailed, subject: subject.clone() };
-        // One that was resolved since by a later job is not raised again by an older one.
-        if self.newest_job(&alarm).await?.is_some_and(|newest| newest >= job.id) {
+        // One that was resolved since by a later job is not raised again by an older one. A job of a clock that was ahead is not later.
+        if self.newest_job(&alarm).await?.is_some_and(|newest| newest >= job.id && !self.view.is_to_come(newest)) {
             return Ok(None);
         }
         let reason = job.newest.reason.as_deref().unwrap_or("no reason was recorded");
@@ -98,7 +98,11 @@ impl Alarms<'_> {
 
     async fn succeeded(&self, job: &Job, alarm: &AlarmKey, seq: u32) -> Result<Option<Outgoing>> {
         let raised = self.engine.vault().alarm(alarm, seq, AlarmState::Raised).await?;
-        let earlier = raised.job.map_or_else(|| job.newest.at <= raised.at, |failed| failed >= job.id);
+        let earlier = match raised.job {
+            Some(failed) if !self.view.is_to_come(failed) => failed >= job.id,
+            // What a clock raised that was ahead is older than it says.
+            _ => raised.at <= self.view.now && job.newest.at <= raised.at,
+        };
         if earlier {
             return Ok(None);
         }

@@ -8,6 +8,7 @@ use stillpoint_model::{
     PolicyName, Subject,
     policy::{Judgement, Slot, Timetable, judge},
 };
+use stillpoint_vault::PolicyRecord;
 
 /// After an outage slots are looked through for this long: what was missed before is no longer worth counting.
 const LOOK_BACK: SignedDuration = SignedDuration::from_hours(8 * 24);
@@ -46,15 +47,12 @@ pub(crate) fn since(last_look: Option<Timestamp>, now: Timestamp) -> Timestamp {
 /// Slots that are to be started or given up at `now`, if they are not settled; in the order in which they are to start. A policy whose
 /// time zone this system does not know has none.
 pub(crate) fn due(fleet: &Fleet, since: Timestamp, now: Timestamp) -> Vec<Due<'_>> {
-    let table = |(name, record): (_, &stillpoint_vault::PolicyRecord)| {
-        Some((name, (Timetable::new(&record.policy).ok()?, record.written)))
-    };
-    let tables: BTreeMap<&PolicyName, (Timetable, Timestamp)> = fleet.policies.iter().filter_map(table).collect();
+    let tables: BTreeMap<&PolicyName, (Timetable, &PolicyRecord)> =
+        fleet.policies.iter().filter_map(|(name, record)| Some((name, (Timetable::new(&record.policy).ok()?, record)))).collect();
     let mut found = Vec::new();
     for member in fleet.members.iter().filter(|member| member.is_active()) {
-        let Some((policy, (table, written))) = member.policy().and_then(|name| tables.get_key_value(name)) else { continue };
-        let applies_from = member.item.written.max(*written);
-        for slot in table.due(member.share, applies_from, since, now) {
+        let Some((policy, (table, record))) = member.policy().and_then(|name| tables.get_key_value(name)) else { continue };
+        for slot in table.due(member.share, member.applies_from(record, now), since, now) {
             let judgement = judge(&slot, now, false);
             if judgement != Judgement::NotYet {
                 found.push(Due { member, policy, slot, judgement });

@@ -17,7 +17,8 @@ use crate::{
     view::{self, View},
 };
 
-/// A tick that starts nothing goes on record when the newest on record is this old: so much is looked through again by each tick.
+/// A tick that starts nothing goes on record when the newest on record is this old, or of another day: so much is looked through again by
+/// each tick.
 const RECORD_EVERY: SignedDuration = SignedDuration::from_mins(30);
 
 /// Looks at everything each time the timer ticks.
@@ -94,8 +95,9 @@ impl Schedule {
             return Ok(events);
         }
         let Decided { starts, missed } = self.decide(view, due, tasks).await?;
-        let age = view.newest.as_ref().map(|(_, tick)| view.now.duration_since(tick.at).abs());
-        if starts.is_empty() && missed.is_empty() && age.is_some_and(|age| age < RECORD_EVERY) {
+        let is_recent =
+            |tick: &Tick| view.now.duration_since(tick.at).abs() < RECORD_EVERY && tasks::day(tick.at) == tasks::day(view.now);
+        if starts.is_empty() && missed.is_empty() && view.newest.as_ref().is_some_and(|(_, tick)| is_recent(tick)) {
             return Ok(Vec::new());
         }
         let (jobs_through, unfinished) = view.jobs_through();

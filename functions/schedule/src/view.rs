@@ -6,7 +6,7 @@ use stillpoint_jobs::{Engine, JobListing};
 use stillpoint_model::{ErrorKind, JobId, JobState, Result, Subject};
 use stillpoint_vault::{Alarms, Vault};
 
-use crate::{due::Due, outset::Settled};
+use crate::{due::Due, outset::Settled, tasks::day};
 
 /// Jobs are listed from this long before the last look: a clock that is behind by less makes no job that nobody sees.
 const CLOCKS_APART: SignedDuration = SignedDuration::from_hours(1);
@@ -26,6 +26,12 @@ impl View<'_> {
     /// Jobs that have not ended, oldest first.
     pub(crate) fn unfinished(&self) -> impl Iterator<Item = JobId> + '_ {
         self.jobs.values().filter(|job| !job.state.is_end()).map(|job| job.id)
+    }
+
+    /// Whether a job was made by a clock that is ahead of this one: what it says of its time says nothing of now.
+    pub(crate) fn is_to_come(&self, job: JobId) -> bool {
+        let soon = self.now.checked_add(CLOCKS_APART).unwrap_or(Timestamp::MAX);
+        i64::try_from(job.timestamp_ms()).is_ok_and(|ms| ms > soon.as_millisecond())
     }
 
     /// Number of the next tick on record.
@@ -77,11 +83,19 @@ pub(crate) async fn settled(
     Ok(settled)
 }
 
-/// The jobs of a view.
+/// The jobs of a view. With each first tick of a day all that have not ended are looked for: a clock that was behind by more than
+/// [`CLOCKS_APART`] makes jobs that lie before what the others list, and somebody has to take them on.
 pub(crate) async fn jobs(engine: &Engine, newest: Option<&Tick>, now: Timestamp) -> Result<BTreeMap<JobId, JobListing>> {
     let by_id = |jobs: Vec<JobListing>| jobs.into_iter().map(|job| (job.id, job)).collect::<BTreeMap<_, _>>();
     let Some(tick) = newest.filter(|tick| tick.jobs_through <= now) else { return Ok(by_id(engine.jobs().await?)) };
-    let mut jobs = by_id(engine.jobs_from(tick.jobs_through).await?);
+    let mut jobs = if day(tick.at) == day(now) {
+        by_id(engine.jobs_from(tick.jobs_through).await?)
+    } else {
+        let made_since = |job: &JobId| i64::try_from(job.timestamp_ms()).is_ok_and(|ms| ms >= tick.jobs_through.as_millisecond());
+        let states = engine.all_jobs().await?.states.into_iter();
+        let matter = states.filter(|(id, state)| !state.is_end() || made_since(id));
+        matter.map(|(id, state)| (id, JobListing { id, state })).collect()
+    };
     for id in &tick.unfinished {
         let state = match engine.job(*id).await {
             Ok(job) => job.state(),

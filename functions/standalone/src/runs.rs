@@ -80,7 +80,7 @@ pub fn of_machine(member: &Member, record: &PolicyRecord, exact: bool, from: Tim
     }
     let zone = policy.zone()?;
     let exact = exact || policy.schedules.iter().all(|schedule| schedule.window.is_none());
-    let slots = upcoming(policy, member.share, record.written.max(member.item.written), from, count)?;
+    let slots = upcoming(policy, member.share, member.applies_from(record, from), from, count)?;
     let run = |slot| Run { machine: Some(member.item.name.clone()), slot, exact, zone: zone.clone() };
     Ok(slots.into_iter().map(run).collect())
 }

@@ -36,6 +36,13 @@ impl Member {
         }
     }
 
+    /// Since when the policy it is under applies to it: the later of both records' writing. What was written by a clock that was ahead
+    /// applies as if it had always been there, for nobody can tell since when; backups must not wait until that clock's time has come.
+    #[must_use]
+    pub fn applies_from(&self, policy: &PolicyRecord, now: Timestamp) -> Timestamp {
+        [self.item.written, policy.written].into_iter().filter(|written| *written <= now).max().unwrap_or(Timestamp::MIN)
+    }
+
     /// Why it is not clear which policy the machine is under, if so; one line.
     #[must_use]
     pub fn unclear(&self) -> Option<String> {

@@ -40,6 +40,14 @@ pub enum Fault {
     FlippedRead,
     /// The store refuses, and says so.
     Denied,
+    /// A listing leaves out some of what follows each other.
+    ShortList,
+    /// A listing has some of what follows each other twice.
+    RepeatedList,
+    /// A listing tells other times than those at which objects were written.
+    WrongModified,
+    /// There is no room for another object.
+    Full,
 }
 
 /// A kind of call.
@@ -239,7 +247,16 @@ impl FaultyStore {
                 let taken = Error::AlreadyExists { path: name.to_string(), source: "by an earlier try".into() };
                 effect.await.and(Err(taken))
             }
-            Some(Fault::MetItself | Fault::ShortRead | Fault::FlippedRead) | None => effect.await,
+            Some(Fault::Full) => Err(Error::Generic { store: "faulty", source: "no space left on device".into() }),
+            Some(
+                Fault::MetItself
+                | Fault::ShortRead
+                | Fault::FlippedRead
+                | Fault::ShortList
+                | Fault::RepeatedList
+                | Fault::WrongModified,
+            )
+            | None => effect.await,
         };
         (fault, answer)
     }
@@ -266,6 +283,29 @@ async fn spoil(answer: GetResult, change: impl FnOnce(Vec<u8>) -> Vec<u8>) -> Re
     let bytes = Bytes::from(change(whole.bytes().await?.to_vec()));
     let payload = GetResultPayload::Stream(stream::once(async move { Ok(bytes) }).boxed());
     Ok(GetResult { meta, range, attributes, extensions, payload })
+}
+
+/// A listing, one page of which is left out or comes twice.
+fn paged<T: Clone>(fault: Option<Fault>, mut listed: Vec<T>, random: &TestRandom) -> Vec<T> {
+    if !matches!(fault, Some(Fault::ShortList | Fault::RepeatedList)) || listed.is_empty() {
+        return listed;
+    }
+    let start = random.below(listed.len() as u64) as usize;
+    let end = start + 1 + random.below((listed.len() - start) as u64) as usize;
+    let page = listed[start..end].to_vec();
+    match fault {
+        Some(Fault::ShortList) => drop(listed.drain(start..end)),
+        _ => drop(listed.splice(end..end, page)),
+    }
+    listed
+}
+
+/// A listing whose times are wrong.
+fn retimed(fault: Option<Fault>, mut metas: Vec<ObjectMeta>) -> Vec<ObjectMeta> {
+    if fault == Some(Fault::WrongModified) {
+        metas.iter_mut().for_each(|meta| meta.last_modified = Default::default());
+    }
+    metas
 }
 
 #[async_trait]
@@ -320,15 +360,20 @@ impl ObjectStore for FaultyStore {
         let (store, prefix) = (self.clone(), prefix.cloned().unwrap_or_default());
         let listing = async move {
             let found = async { store.content.0.list(Some(&prefix)).try_collect::<Vec<_>>().await };
-            let metas = store.call(CallKind::List, &prefix, found).await.1?;
-            Ok::<_, Error>(stream::iter(metas.into_iter().map(Ok)))
+            let (fault, metas) = store.call(CallKind::List, &prefix, found).await;
+            let metas = paged(fault, metas?, &store.random);
+            Ok::<_, Error>(stream::iter(retimed(fault, metas).into_iter().map(Ok)))
         };
         stream::once(listing).try_flatten().boxed()
     }
 
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
         let folder = prefix.cloned().unwrap_or_default();
-        self.call(CallKind::List, &folder, self.content.0.list_with_delimiter(prefix)).await.1
+        let (fault, answer) = self.call(CallKind::List, &folder, self.content.0.list_with_delimiter(prefix)).await;
+        let ListResult { common_prefixes, objects, extensions } = answer?;
+        let common_prefixes = paged(fault, common_prefixes, &self.random);
+        let objects = retimed(fault, paged(fault, objects, &self.random));
+        Ok(ListResult { common_prefixes, objects, extensions })
     }
 
     async fn copy_opts(&self, from: &Path, _: &Path, _: CopyOptions) -> Result<()> {

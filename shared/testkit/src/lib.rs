@@ -32,4 +32,4 @@ pub use random::TestRandom;
 pub use rates::Rates;
 pub use target::MemoryTarget;
 pub use timer::SITE;
-pub use world::{ITEM_PLATFORM, World};
+pub use world::{ITEM_PLATFORM, Verdict, World};

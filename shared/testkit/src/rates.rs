@@ -15,6 +15,14 @@ pub struct Rates {
     pub flipped_read: u64,
     /// A deletion is refused.
     pub denied_delete: u64,
+    /// A listing leaves a page out, and does not say so.
+    pub short_list: u64,
+    /// A listing has a page twice.
+    pub repeated_list: u64,
+    /// A listing says of objects that they were written at other times than they were.
+    pub wrong_modified: u64,
+    /// All creates: the store has no room.
+    pub full: u64,
 }
 
 impl Rates {
@@ -31,6 +39,10 @@ impl Rates {
             (Fault::ShortRead, only(CallKind::Get, self.short_read)),
             (Fault::FlippedRead, only(CallKind::Get, self.flipped_read)),
             (Fault::Denied, only(CallKind::Delete, self.denied_delete)),
+            (Fault::ShortList, only(CallKind::List, self.short_list)),
+            (Fault::RepeatedList, only(CallKind::List, self.repeated_list)),
+            (Fault::WrongModified, only(CallKind::List, self.wrong_modified)),
+            (Fault::Full, only(CallKind::Put, self.full)),
         ];
         let mut drawn = random.below(1000);
         faults.into_iter().find_map(|(fault, rate)| match drawn.checked_sub(rate) {

@@ -6,6 +6,7 @@ use stillpoint_format::Secret;
 use stillpoint_handler::Functions;
 use stillpoint_jobs::{Carrier, Engine, Job, Operation, Request, Wiring};
 use stillpoint_model::{Consistency, DiskName, Error, ItemName, JobId, PointId, Result};
+use stillpoint_notify::Telling;
 use stillpoint_ports::{Clock, DiskSource, Platforms, TargetDisk};
 use stillpoint_runtime::{Host, JobLock, adopt_unfinished, begin_backup, begin_job};
 use stillpoint_store::Store;
@@ -41,6 +42,17 @@ pub struct World {
     pub engine: Engine,
     random: Arc<TestRandom>,
     secret: Secret,
+}
+
+/// What restoring a point gave.
+#[derive(Debug)]
+pub enum Verdict {
+    /// The disks, as they were at its snapshot.
+    Same,
+    /// Nothing, and why.
+    Refused(Error),
+    /// Something else, and where.
+    Differs(String),
 }
 
 /// A vault in `content`, seen by one process.
@@ -139,12 +151,12 @@ impl World {
     /// All functions but the timer's, wired to this world.
     #[must_use]
     pub fn functions(&self) -> Functions {
-        Self::wired(&self.wiring())
+        Self::wired(&self.wiring(), Telling::Elsewhere)
     }
 
     /// All functions but the timer's, wired so.
     #[must_use]
-    pub fn wired(wiring: &Wiring) -> Functions {
+    pub fn wired(wiring: &Wiring, telling: Telling) -> Functions {
         stillpoint_snapshot::functions(wiring)
             .and(stillpoint_transfer::functions(wiring))
             .and(stillpoint_commit::functions(wiring))
@@ -152,7 +164,7 @@ impl World {
             .and(stillpoint_prune::functions(wiring))
             .and(stillpoint_collect::functions(wiring))
             .and(stillpoint_verify::functions(wiring))
-            .and(stillpoint_notify::functions(wiring, stillpoint_notify::Telling::Elsewhere))
+            .and(stillpoint_notify::functions(wiring, telling))
     }
 
     /// Protects a machine with these disks, or changes which disks it has. Its disk `d` lies at `machine/d` on the platform.
@@ -292,41 +304,59 @@ impl World {
         Ok(disks)
     }
 
+    /// What restoring each of a machine's committed points gives.
+    ///
+    /// # Errors
+    /// As the store.
+    pub async fn verdicts(&self, item: &ItemName) -> Result<Vec<(PointId, Verdict)>> {
+        let mut verdicts = Vec::new();
+        // What is being freed is promised to nobody any more.
+        let condemned = self.vault().condemned().await?.points;
+        for listing in self.vault().points(item).await? {
+            if condemned.contains(&(item.clone(), listing.id)) {
+                continue;
+            }
+            let verdict = match listing.point {
+                Ok(point) => self.compare(item, &point).await,
+                Err(error) => Verdict::Refused(error),
+            };
+            verdicts.push((listing.id, verdict));
+        }
+        Ok(verdicts)
+    }
+
     /// What is wrong with a machine's committed points: each is restored and compared with what its job's snapshot showed.
     ///
     /// # Errors
     /// As the store.
     pub async fn wrong_points(&self, item: &ItemName) -> Result<Vec<String>> {
-        let mut wrong = Vec::new();
-        // What is being freed is promised to nobody any more.
-        let condemned = self.vault().condemned().await?.points;
-        for listing in self.vault().points(item).await? {
-            let id = listing.id;
-            if condemned.contains(&(item.clone(), id)) {
-                continue;
-            }
-            let compared = async { self.compare(item, &listing.point?).await };
-            if let Err(error) = compared.await {
-                wrong.push(format!("point {id}: {}", error.one_line()));
-            }
-        }
-        Ok(wrong)
+        let wrong = |(id, verdict): (PointId, Verdict)| match verdict {
+            Verdict::Same => None,
+            Verdict::Refused(error) => Some(format!("point {id}: {}", error.one_line())),
+            Verdict::Differs(how) => Some(format!("point {id}: {how}")),
+        };
+        Ok(self.verdicts(item).await?.into_iter().filter_map(wrong).collect())
     }
 
-    async fn compare(&self, item: &ItemName, point: &Point) -> Result<()> {
-        let taken = self.platform.shown(point.job, point.instant);
-        let taken = taken.ok_or_else(|| Error::internal("its job never took a snapshot at its instant"))?;
-        let back = self.read_back(item, point.id).await?;
+    /// Restores a point and compares it with what its job's snapshot showed.
+    async fn compare(&self, item: &ItemName, point: &Point) -> Verdict {
+        let Some(taken) = self.platform.shown(point.job, point.instant) else {
+            return Verdict::Differs("its job never took a snapshot at its instant".to_owned());
+        };
+        let back = match self.read_back(item, point.id).await {
+            Ok(back) => back,
+            Err(error) => return Verdict::Refused(error),
+        };
         if taken.len() != back.len() {
-            return Err(Error::internal("it is of other disks than its job's snapshot"));
+            return Verdict::Differs("it is of other disks than its job's snapshot".to_owned());
         }
         for (name, disk) in taken {
-            let restored = back.get(&name).ok_or_else(|| Error::internal(format!("it has no disk {name}")))?;
+            let Some(restored) = back.get(&name) else { return Verdict::Differs(format!("it has no disk {name}")) };
             if let Some(at) = disk.difference(restored) {
-                return Err(Error::internal(format!("disk {name} differs from its snapshot at byte {at}")));
+                return Verdict::Differs(format!("disk {name} differs from its snapshot at byte {at}"));
             }
         }
-        Ok(())
+        Verdict::Same
     }
 
     /// What is wrong when nothing should be under way: jobs that have not ended, snapshots not given back, restores left half

@@ -29,6 +29,14 @@ pub struct Faults {
     pub slow: u64,
     /// How wrong processes' clocks may be, in milliseconds.
     pub skew_ms: u64,
+    /// Processes whose clock jumps a year back or ten years ahead, in thousandths of hours.
+    pub jumped: u64,
+    /// Hours in which the store has no room, in thousandths.
+    pub full: u64,
+    /// Messages that nobody sent, or that were sent long ago, in hundredths of hours.
+    pub forged: u64,
+    /// Objects that somebody damages, in thousandths of hours.
+    pub damaged: u64,
     /// Snapshots that are made and not reported.
     pub snapshot_unreported: u64,
     /// Snapshots that are gone when they are to be read.
@@ -44,6 +52,8 @@ impl Faults {
     #[must_use]
     pub fn drawn(random: &TestRandom) -> Self {
         let rate = |worst: u64| if random.below(3) == 0 { 0 } else { random.below(worst + 1) };
+        // What blurs what can be said of all else.
+        let seldom = |worst: u64| if random.below(3) == 0 { random.below(worst + 1) } else { 0 };
         Self {
             duplicated: rate(50),
             lost: rate(30),
@@ -57,6 +67,10 @@ impl Faults {
             killed: rate(60),
             slow: rate(4),
             skew_ms: rate(600) * SECOND.unsigned_abs(),
+            jumped: seldom(10),
+            full: rate(10),
+            forged: rate(50),
+            damaged: seldom(10),
             snapshot_unreported: rate(10),
             snapshot_gone: rate(5),
             read_failed: rate(5),
@@ -67,6 +81,10 @@ impl Faults {
                 short_read: rate(10),
                 flipped_read: rate(3),
                 denied_delete: rate(60),
+                short_list: seldom(5),
+                repeated_list: rate(10),
+                wrong_modified: rate(50),
+                full: 0,
             },
         }
     }

@@ -10,12 +10,22 @@ use stillpoint_ports::{Clock, DiskSource};
 use stillpoint_testkit::{Disk, ITEM_PLATFORM, SITE, TestClock, TestRandom, World};
 use stillpoint_vault::Item;
 
-use crate::{Faults, platform::FlakyPlatform, report::Tally, time::EPOCH_MS};
+use crate::{Faults, platform::FlakyPlatform, report::Tally};
 
 const DISKS_MAX: u64 = 3;
 /// Sizes of disks: some chunks, an odd end, more than one map page.
 const SIZES: [u64; 4] = [256 << 10, (1 << 20) + 512, 4 << 20, 48 << 20];
-const EVERY: [&str; 4] = ["2h", "4h", "6h", "12h"];
+const SCHEDULES: [&[&str]; 6] = [
+    &["every = \"2h\""],
+    &["every = \"4h\""],
+    &["every = \"6h\""],
+    &["every = \"12h\""],
+    // In the hours that clock changes leave out or repeat.
+    &["daily = \"02:30\""],
+    &["daily = \"01:45\"", "weekly = { days = [\"sun\"], at = \"02:15\" }"],
+];
+/// Zones whose clocks change, one of them by half an hour.
+const ZONES: [&str; 4] = ["UTC", "Europe/Berlin", "America/New_York", "Australia/Lord_Howe"];
 
 /// A machine and its disks.
 #[derive(Debug, Clone)]
@@ -69,18 +79,21 @@ pub(crate) fn scribble(disk: &mut Disk, random: &TestRandom) {
 
 /// A policy for all machines.
 pub(crate) fn policy(random: &TestRandom) -> Result<Policy> {
-    let every = EVERY[random.below(EVERY.len() as u64) as usize];
+    let runs = SCHEDULES[random.below(SCHEDULES.len() as u64) as usize];
+    let zone = ZONES[random.below(ZONES.len() as u64) as usize];
+    let schedule: String =
+        runs.iter().map(|run| format!("[[schedule]]\n{run}\nwindow = \"1h\"\ntime_zone = \"{zone}\"\n")).collect();
     let (last, daily, weekly) = (1 + random.below(4), 1 + random.below(4), 1 + random.below(2));
     let text = format!(
-        "name = \"all\"\n[applies_to]\ntags = {{ group = \"all\" }}\n[schedule]\nevery = \"{every}\"\nwindow = \"1h\"\n\
+        "name = \"all\"\n[applies_to]\ntags = {{ group = \"all\" }}\n{schedule}\
          [retention]\nkeep_last = {last}\ndaily = {daily}\nweekly = {weekly}\n"
     );
     stillpoint_policy_file::from_toml(&text).map_err(|error| Error::invalid(error.to_string()))
 }
 
 /// A vault with a policy and machines.
-pub(crate) async fn installation(seed: u64, random: &TestRandom) -> Result<(World, Vec<Machine>)> {
-    let world = World::at(seed, TestClock::at(EPOCH_MS)).await?;
+pub(crate) async fn installation(seed: u64, epoch: i64, random: &TestRandom) -> Result<(World, Vec<Machine>)> {
+    let world = World::at(seed, TestClock::at(epoch)).await?;
     world.vault().write_policy(&policy(random)?).await?;
     let mut machines = Vec::new();
     for number in 0..=random.below(3) {

@@ -4,6 +4,7 @@
 mod actors;
 mod agenda;
 mod broker;
+mod campaign;
 mod executor;
 mod faults;
 mod installation;
@@ -15,6 +16,7 @@ mod time;
 mod trace;
 mod worker;
 
+pub use campaign::Campaign;
 pub use faults::Faults;
 pub use report::{Report, Tally};
 pub use simulation::Simulation;

@@ -18,6 +18,11 @@ impl Tally {
         *self.counts.entry(what.to_owned()).or_default() += number;
     }
 
+    /// How many faults there were whose names begin so.
+    pub(crate) fn faults_like(&self, beginning: &str) -> u64 {
+        self.faults.iter().filter(|(what, _)| what.starts_with(beginning)).map(|(_, number)| number).sum()
+    }
+
     /// Adds what another counted.
     pub fn add(&mut self, other: &Self) {
         for (what, number) in &other.faults {
@@ -56,6 +61,6 @@ impl fmt::Display for Report {
         if self.violations.is_empty() {
             return Ok(());
         }
-        write!(f, "\n  replay: cargo run -p stillpoint-simulation --example simulate -- --seed {} --log", self.seed)
+        write!(f, "\n  replay: tests/simulation/run --seed {} --log", self.seed)
     }
 }

@@ -1,6 +1,9 @@
+mod accidents;
+
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use stillpoint_events::{Outgoing, TimerTicked};
+use stillpoint_jobs::{Operation, Rotation};
 use stillpoint_model::{ItemName, Result};
 use stillpoint_runtime::{Message, Settled};
 use stillpoint_testkit::{TestRandom, World};
@@ -16,7 +19,7 @@ use crate::{
     oracle::Oracle,
     platform::FlakyPlatform,
     report::Tally,
-    time::{DAY, EPOCH_MS, HOUR, MINUTE, SECOND, Time},
+    time::{DAY, HOUR, MINUTE, SEASONS, SECOND, Time},
     trace::Trace,
     worker::Worker,
 };
@@ -24,8 +27,12 @@ use crate::{
 const WORKERS: u64 = 3;
 /// Polls within which a handler meets its fate; most take fewer.
 const DOOM_POLLS: [u64; 3] = [12, 60, 300];
+/// For how many days everything fails. Most rules are broken within days; points are freed after more than two weeks.
+const LENGTHS: [(i64, i64); 10] = [(1, 3), (1, 3), (1, 3), (1, 3), (2, 6), (2, 6), (2, 6), (4, 12), (4, 12), (16, 28)];
 /// How long jobs have to end once faults have stopped, and frozen ones have gone on.
 const CALM: i64 = DAY;
+/// How long a verification of everything takes, and then a backup of every machine.
+const REPAIR: i64 = 3 * HOUR;
 
 /// One seed's world and all that goes on in it.
 pub struct Simulation {
@@ -46,6 +53,8 @@ pub struct Simulation {
     serial: u64,
     steps: u64,
     calm: bool,
+    /// Until when a clock is wrong that jumped.
+    jumped: Option<i64>,
 }
 
 impl Simulation {
@@ -68,8 +77,9 @@ impl Simulation {
     }
 
     fn with(seed: u64, random: TestRandom, faults: Faults) -> Result<Self> {
-        let time = Arc::new(Time::new());
-        let (world, machines) = block(installation(random.next(), &random))?;
+        let epoch = SEASONS[random.below(SEASONS.len() as u64) as usize];
+        let time = Arc::new(Time::new(epoch));
+        let (world, machines) = block(installation(random.next(), epoch, &random))?;
         let platform = platform(&world, random.next(), &faults);
         let oracle = block(Oracle::new(&world, &time))?;
         let mut simulation = Self {
@@ -90,13 +100,14 @@ impl Simulation {
             serial: 0,
             steps: 0,
             calm: false,
+            jumped: None,
         };
         for _ in 0..WORKERS {
             let worker = simulation.start()?;
             simulation.workers.push(worker);
         }
         for item in [Item::Tick, Item::Act, Item::Accident, Item::Check] {
-            simulation.agenda.at(EPOCH_MS + SECOND, item);
+            simulation.agenda.at(epoch + SECOND, item);
         }
         Ok(simulation)
     }
@@ -113,19 +124,38 @@ impl Simulation {
     /// # Errors
     /// When the simulation itself fails.
     pub fn run(mut self) -> Result<Report> {
-        let days = 2 + self.below(24);
-        self.until(EPOCH_MS + days * DAY)?;
+        let (least, most) = LENGTHS[self.below(LENGTHS.len() as i64) as usize];
+        let days = least + self.below(most - least);
+        self.until(self.time.epoch + days * DAY)?;
         if self.oracle.violations.is_empty() {
             self.stop_faults();
             // Whoever still stands still goes on before all is counted.
             let last = self.tasks.values().map(|task| task.still_until).max().unwrap_or(0).max(self.time.now());
             self.until(last + CALM)?;
+            if self.oracle.is_anything_damaged() {
+                self.repair()?;
+            }
         }
         if self.oracle.violations.is_empty() {
             block(self.oracle.check_end(&self.world, &mut self.tally))?;
+            block(self.oracle.check_alarms(&self.machines))?;
             block(self.oracle.check_points(&self.world))?;
         }
         Ok(self.report())
+    }
+
+    /// Reads everything once, then backs every machine up.
+    fn repair(&mut self) -> Result<()> {
+        self.command(Command::Task(Operation::Verify { item: None, read: Some(Rotation::ALL) }));
+        self.until(self.time.now() + REPAIR)?;
+        for machine in self.machines.clone() {
+            self.command(Command::Backup(machine.name, None));
+        }
+        self.until(self.time.now() + REPAIR)?;
+        if self.oracle.violations.is_empty() {
+            block(self.oracle.check_repair(&self.world))?;
+        }
+        Ok(())
     }
 
     fn report(mut self) -> Report {
@@ -135,7 +165,7 @@ impl Simulation {
         self.tally.add(&self.platform.tally.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
         Report {
             seed: self.seed,
-            simulated_ms: (self.time.now() - EPOCH_MS).unsigned_abs(),
+            simulated_ms: (self.time.now() - self.time.epoch).unsigned_abs(),
             steps: self.steps,
             tally: self.tally,
             violations: self.oracle.violations,
@@ -253,43 +283,6 @@ impl Simulation {
     fn publish(&mut self, events: &[Outgoing]) {
         let now = self.time.now();
         self.broker.publish(events, now, &self.random, &self.faults, (&mut self.agenda, &mut self.tally));
-    }
-
-    /// What happens to broker and processes in an hour.
-    fn accident(&mut self) -> Result<()> {
-        let now = self.time.now();
-        if self.random.below(1000) < self.faults.queues_lost {
-            let lost = self.agenda.retain(|item| !matches!(item, Item::Deliver(_)));
-            self.trace.step(now, &format!("all queues are lost, with {lost} messages"));
-            self.tally.fault("all queues lost");
-        }
-        if self.random.below(1000) < self.faults.outage {
-            self.trace.step(now, "the broker is out");
-            self.broker.out_until = now + HOUR / 2;
-            self.tally.fault("broker out for half an hour");
-        }
-        if self.random.below(1000) < self.faults.killed {
-            let place = self.random.below(WORKERS) as usize;
-            self.kill(place)?;
-        }
-        Ok(())
-    }
-
-    /// A process dies with all it is doing, and another is started in its place.
-    fn kill(&mut self, place: usize) -> Result<()> {
-        let process = self.workers[place].process;
-        self.trace.step(self.time.now(), &format!("process {process} dies"));
-        self.tally.fault("process killed");
-        let theirs: Vec<u64> = self.tasks.iter().filter(|(_, task)| task.process == process).map(|(id, _)| *id).collect();
-        for id in theirs {
-            if let Some(task) = self.tasks.remove(&id) {
-                self.redeliver(&task);
-            }
-        }
-        let new = self.start()?;
-        let old = std::mem::replace(&mut self.workers[place], new);
-        count_store_faults(&mut self.tally, &old);
-        Ok(())
     }
 
     /// A message whose consumer did not acknowledge it comes again.

@@ -13,8 +13,9 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use stillpoint_ports::Clock;
 
-/// 2026-01-01T06:00:00Z.
-pub(crate) const EPOCH_MS: i64 = 1_767_247_200_000;
+/// When seeds begin: on 2026-01-01, ten days before clocks go forward in Europe, ten before they go back, and ten before a leap day; at 06:00
+/// UTC.
+pub(crate) const SEASONS: [i64; 4] = [1_767_247_200_000, 1_773_900_000_000, 1_792_044_000_000, 1_834_466_400_000];
 pub(crate) const SECOND: i64 = 1_000;
 pub(crate) const MINUTE: i64 = 60 * SECOND;
 pub(crate) const HOUR: i64 = 60 * MINUTE;
@@ -23,14 +24,16 @@ pub(crate) const DAY: i64 = 24 * HOUR;
 /// True time, in milliseconds since 1970. Each look at it takes one; apart from that it moves only when nothing else can go on.
 #[derive(Debug)]
 pub(crate) struct Time {
+    /// When it began.
+    pub(crate) epoch: i64,
     now: AtomicI64,
     sleepers: Mutex<BTreeMap<(i64, u64), Waker>>,
     serial: AtomicU64,
 }
 
 impl Time {
-    pub(crate) const fn new() -> Self {
-        Self { now: AtomicI64::new(EPOCH_MS), sleepers: Mutex::new(BTreeMap::new()), serial: AtomicU64::new(0) }
+    pub(crate) const fn new(epoch: i64) -> Self {
+        Self { epoch, now: AtomicI64::new(epoch), sleepers: Mutex::new(BTreeMap::new()), serial: AtomicU64::new(0) }
     }
 
     pub(crate) fn now(&self) -> i64 {

@@ -6,6 +6,7 @@ use std::{
 use async_trait::async_trait;
 use stillpoint_jobs::{Engine, Wiring};
 use stillpoint_model::Result;
+use stillpoint_notify::Telling;
 use stillpoint_ports::{Backlog, Clock, Platforms};
 use stillpoint_runtime::Dispatcher;
 use stillpoint_schedule::Place;
@@ -61,7 +62,7 @@ impl Worker {
         };
         let place = Place::of_site(SITE);
         let timer = stillpoint_schedule::functions(&wiring, Arc::new(NothingWaits), place, STALLED_AFTER);
-        let functions = World::wired(&wiring).and(timer);
+        let functions = World::wired(&wiring, Telling::Log).and(timer);
         let ticking: Arc<dyn Clock> = Arc::<ProcessClock>::clone(&clock);
         let dispatcher = Dispatcher::new(engine.clone(), functions, ticking).at(SITE).alone();
         store.reset();

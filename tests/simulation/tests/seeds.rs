@@ -1,12 +1,20 @@
-//! Seeds that every change must pass; `--example simulate` runs more.
+//! Seeds that every change must pass. `tests/simulation/run` runs more.
 
-use stillpoint_simulation::{Report, Simulation, Tally};
+use stillpoint_simulation::{Campaign, Report, Simulation};
 
-/// From which on; so many seeds take a few seconds each.
-const SEEDS: std::ops::Range<u64> = 100..106;
-/// Seeds that found something: a snapshot taken and a disk prepared by a process that woke up after its job had ended, and ends of jobs
-/// that were written over by a late copy.
-const FOUND: [u64; 3] = [5, 28, 29];
+/// So many take about four minutes on two processors.
+const SEEDS: u64 = 1_000;
+/// Seeds that broke a rule when they were first run, each with what was wrong. What a seed does changes with the simulator; they stay as they
+/// are, for what they found is also tested by itself.
+const FOUND: [(u64, &str); 7] = [
+    (5, "a snapshot taken by a process that woke up after its job had ended"),
+    (28, "a disk prepared by a process that woke up after its job had ended"),
+    (29, "the end of a job written over by a late copy"),
+    (26, "a machine written by a clock ten years ahead was not backed up for ten years"),
+    (150, "an alarm raised for a job of a clock ten years ahead was not resolved for ten years"),
+    (173, "a job made by a clock a year behind was taken on by nobody"),
+    (197, "a job that was completed with warnings was completed without, after a late copy woke up"),
+];
 
 fn run(seed: u64) -> stillpoint_model::Result<Report> {
     Simulation::new(seed)?.run()
@@ -17,7 +25,7 @@ fn where_nothing_fails_nothing_is_broken_and_every_backup_completes() {
     let report = Simulation::calm(7).unwrap().run().unwrap();
     assert!(report.violations.is_empty(), "{report}");
     assert!(report.tally.faults.is_empty(), "{:?}", report.tally);
-    assert!(report.tally.counts["backup completed"] > 20, "{:?}", report.tally);
+    assert!(report.tally.counts["backup completed"] > 5, "{:?}", report.tally);
     assert!(!report.tally.counts.contains_key("backup failed"), "{:?}", report.tally);
 }
 
@@ -29,20 +37,62 @@ fn the_same_seed_does_the_same() {
 }
 
 #[test]
-fn whatever_fails_no_rule_is_broken() {
-    let mut tally = Tally::default();
-    for seed in SEEDS.chain(FOUND) {
+fn seeds_that_found_something_find_nothing_more() {
+    for (seed, what) in FOUND {
         let report = run(seed).unwrap();
-        assert!(report.violations.is_empty(), "{report}");
-        assert!(!FOUND.contains(&seed) || !report.tally.counts.contains_key("left over of ended jobs"), "{report}");
-        tally.add(&report.tally);
+        assert!(report.violations.is_empty(), "{what}: {report}");
+        assert!(!report.tally.counts.contains_key("left over of ended jobs"), "{what}: {report}");
     }
-    for fault in
-        ["message lost", "message duplicated", "handler dropped", "handler frozen", "process killed", "store: ErrorAfter"]
-    {
-        assert!(tally.faults.contains_key(fault), "no {fault} in {tally:?}");
+}
+
+#[test]
+fn whatever_fails_no_rule_is_broken() {
+    let campaign = Campaign::run(0, SEEDS);
+    println!("{campaign}");
+    assert!(campaign.bad.is_empty(), "{campaign}");
+    for fault in [
+        "message lost",
+        "message duplicated",
+        "message forged",
+        "old message replayed",
+        "all queues lost",
+        "broker out for half an hour",
+        "handler dropped",
+        "handler frozen",
+        "handler's time limited",
+        "process killed",
+        "clock jumps a year back",
+        "clock jumps ten years ahead",
+        "store full for an hour",
+        "store: ErrorBefore",
+        "store: ErrorAfter",
+        "store: MetItself",
+        "store: ShortRead",
+        "store: FlippedRead",
+        "store: ShortList",
+        "store: RepeatedList",
+        "store: WrongModified",
+        "store: Denied",
+        "snapshot gone",
+        "snapshot unreported",
+        "disk read failed",
+        "damaged: removed",
+        "damaged: truncated",
+        "damaged: flipped",
+        "damaged: swapped",
+        "damaged: replayed",
+    ] {
+        assert!(campaign.tally.faults.contains_key(fault), "no {fault} in {campaign}");
     }
-    for work in ["restore completed", "collect completed", "points deleted", "objects deleted"] {
-        assert!(tally.counts.contains_key(work), "no {work} in {tally:?}");
+    for work in [
+        "restore completed",
+        "collect completed",
+        "verify completed",
+        "points deleted",
+        "points freed",
+        "points damaged",
+        "points sound",
+    ] {
+        assert!(campaign.tally.counts.contains_key(work), "no {work} in {campaign}");
     }
 }

@@ -1,7 +1,7 @@
 use jiff::SignedDuration;
 use stillpoint_testkit::World;
 
-use crate::fleet::{counts, machine, pass, world};
+use crate::fleet::{add, counts, machine, pass, policy, world};
 
 const YEAR: SignedDuration = SignedDuration::from_hours(365 * 24);
 
@@ -25,6 +25,18 @@ async fn a_clock_a_year_ahead_and_back_costs_at_most_one_backup_too_many_and_non
     for number in 0..2 {
         assert_eq!(world.wrong_points(&machine(number)).await.unwrap(), [""; 0]);
     }
+}
+
+#[tokio::test]
+async fn a_machine_and_a_policy_that_were_written_by_a_clock_years_ahead_are_backed_up_now() {
+    let world = world(33, 1, "every = \"1h\"", "").await;
+    pass(&world, 10 * YEAR);
+    add(&world, 1, "all").await;
+    world.vault().write_policy(&policy("all", "every = \"2h\"", "")).await.unwrap();
+    pass(&world, -10 * YEAR);
+    world.minutes(5 * 60).await.unwrap();
+    let counts = counts(&world).await;
+    assert!((0..2).all(|number| counts.get(&machine(number)).is_some_and(|count| *count >= 2)), "{counts:?}");
 }
 
 #[tokio::test]

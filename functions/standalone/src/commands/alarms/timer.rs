@@ -10,19 +10,20 @@ const SILENCE_MAX: SignedDuration = SignedDuration::from_mins(45);
 
 /// The alarm that the timer is not running: the only one that nobody can record.
 pub async fn stopped(vault: &Vault) -> Result<Option<Shown>> {
-    let Some(needed) = needed_since(&Fleet::load(vault).await?) else { return Ok(None) };
+    let now = vault.clock().now();
+    let Some(needed) = needed_since(&Fleet::load(vault).await?, now) else { return Ok(None) };
     let newest = Tick::newest(vault).await?.map(|(_, tick)| tick.at);
-    Ok(judge(vault.clock().now(), needed, newest).map(|(since, text)| {
+    Ok(judge(now, needed, newest).map(|(since, text)| {
         let alarm = AlarmKey { kind: AlarmKind::TimerStopped, subject: Subject::Task(Task::Schedule) };
         Shown { alarm, state: AlarmState::Raised, at: Some(since), text, job: None, points: Vec::new(), told: None }
     }))
 }
 
 /// Since when there has been a machine whose backups are scheduled.
-fn needed_since(fleet: &Fleet) -> Option<Timestamp> {
+fn needed_since(fleet: &Fleet, now: Timestamp) -> Option<Timestamp> {
     let scheduled = fleet.members.iter().filter(|member| member.is_active()).filter_map(|member| {
         let record = fleet.policy_of(member).filter(|record| !record.policy.schedules.is_empty())?;
-        Some(member.item.written.max(record.written))
+        Some(member.applies_from(record, now))
     });
     scheduled.min()
 }
