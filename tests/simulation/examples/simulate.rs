@@ -37,7 +37,7 @@ fn main() -> ExitCode {
     if arguments.iter().any(|argument| argument == "--log") {
         return one(first);
     }
-    let campaign = Campaign::run(first, number(&arguments, "--seeds").unwrap_or(1));
+    let campaign = Campaign::run(first, number(&arguments, "--seeds").unwrap_or(1), &|bad| say(&bad));
     say(&campaign);
     if campaign.bad.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

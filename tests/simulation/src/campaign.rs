@@ -9,6 +9,8 @@ use std::{
     thread,
 };
 
+use stillpoint_model::Result;
+
 use crate::{Report, Simulation, Tally};
 
 /// What many seeds came to.
@@ -27,9 +29,9 @@ pub struct Campaign {
 }
 
 impl Campaign {
-    /// Runs `seeds` seeds from `first` on. The result does not depend on how many processors there are.
+    /// Runs `seeds` seeds from `first` on, and tells of bad ones as they come. The result does not depend on how many processors there are.
     #[must_use]
-    pub fn run(first: u64, seeds: u64) -> Self {
+    pub fn run(first: u64, seeds: u64, tell: &(dyn Fn(&str) + Sync)) -> Self {
         let (next, all) = (AtomicU64::new(0), Mutex::new(Self::default()));
         let work = || {
             loop {
@@ -38,16 +40,9 @@ impl Campaign {
                     return;
                 }
                 let outcome = Simulation::new(first + seed).and_then(Simulation::run);
-                let mut all = all.lock().unwrap_or_else(PoisonError::into_inner);
-                match outcome {
-                    Ok(report) => all.add(report),
-                    Err(error) => {
-                        all.seeds += 1;
-                        all.bad.push((
-                            first + seed,
-                            format!("seed {}: the simulation itself failed: {}", first + seed, error.one_line()),
-                        ));
-                    }
+                let bad = all.lock().unwrap_or_else(PoisonError::into_inner).add(first + seed, outcome);
+                if let Some(how) = bad {
+                    tell(&how);
                 }
             }
         };
@@ -61,22 +56,25 @@ impl Campaign {
         all
     }
 
-    fn add(&mut self, report: Report) {
+    /// Counts what came of a seed; what was bad about it.
+    fn add(&mut self, seed: u64, outcome: Result<Report>) -> Option<String> {
         self.seeds += 1;
-        self.simulated_ms += report.simulated_ms;
-        self.steps += report.steps;
-        self.tally.add(&report.tally);
-        if !report.violations.is_empty() {
-            self.bad.push((report.seed, report.to_string()));
-        }
+        let how = match outcome {
+            Ok(report) => {
+                self.simulated_ms += report.simulated_ms;
+                self.steps += report.steps;
+                self.tally.add(&report.tally);
+                (!report.violations.is_empty()).then(|| report.to_string())
+            }
+            Err(error) => Some(format!("seed {seed}: the simulation itself failed: {}", error.one_line())),
+        };
+        self.bad.extend(how.clone().map(|how| (seed, how)));
+        how
     }
 }
 
 impl fmt::Display for Campaign {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (_, how) in &self.bad {
-            writeln!(f, "{how}")?;
-        }
         writeln!(f, "{} seeds, {} simulated days, {} steps", self.seeds, self.simulated_ms / 86_400_000, self.steps)?;
         for (title, numbers) in [("what happened", &self.tally.counts), ("faults", &self.tally.faults)] {
             writeln!(f, "{title}:")?;
