@@ -134,7 +134,14 @@ async fn assert_unharmed(world: &World, job: &Job, post: &Post<'_>, what: &str) 
 async fn no_forged_message_harms_a_backup() {
     let scene = scene(1).await;
     let begin = |world: World| async move {
-        let what = Operation::Backup { item: item(), wanted: Consistency::Crash, keep_until: None, slot: None };
+        let what = Operation::Backup {
+            item: item(),
+            wanted: Consistency::Crash,
+            keep_until: None,
+            slot: None,
+            instant_restore_seconds: 0,
+            snapshot_only: false,
+        };
         let begun = begin_backup(&world.engine, request(what)).await.unwrap();
         (world, begun)
     };
@@ -162,7 +169,7 @@ async fn no_forged_message_harms_a_restore() {
     let begin = |world: World| async move {
         let point = world.vault().point(&item(), scene.other).await.unwrap();
         let disks = World::places(&point, "restored");
-        let what = Operation::Restore { item: item(), point: scene.other, disks };
+        let what = Operation::Restore { item: item(), point: scene.other, disks, snapshot: None };
         let begun = begin_job(&world.engine, request(what)).await.unwrap();
         (world, begun)
     };
@@ -189,7 +196,14 @@ async fn no_forged_message_harms_a_restore() {
 #[tokio::test]
 async fn an_event_of_another_site_or_of_no_job_is_parked() {
     let scene = scene(3).await;
-    let what = Operation::Backup { item: item(), wanted: Consistency::Crash, keep_until: None, slot: None };
+    let what = Operation::Backup {
+        item: item(),
+        wanted: Consistency::Crash,
+        keep_until: None,
+        slot: None,
+        instant_restore_seconds: 0,
+        snapshot_only: false,
+    };
     let elsewhere = Request { what, host: "elsewhere".to_owned(), carrier: Carrier::Broker };
     let begun = begin_backup(&scene.world.engine, elsewhere).await.unwrap();
     let mut post = Post::new(&scene.world, begun.events);
