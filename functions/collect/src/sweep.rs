@@ -104,7 +104,7 @@ impl Sweep<'_> {
         let is_old = |at: Timestamp| self.is_older(at, self.margins.snapshots);
         let given_back = found.into_iter().filter(|(_, (_, is_released))| *is_released);
         let names = given_back.filter_map(|((item, job), (until, _))| match until {
-            Some(until) => is_old(until).then(|| Name::KeptSnapshot(item, job, until)),
+            Some(until) => Some(Name::KeptSnapshot(item, job, until)).filter(|_| is_old(until)),
             None => made(job.timestamp_ms()).filter(|made| is_old(*made)).map(|_| Name::ReleasedSnapshot(item, job)),
         });
         Ok(names.map(|name| name.to_string()).collect())

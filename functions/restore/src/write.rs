@@ -33,7 +33,7 @@ struct Source {
 /// Where a restored point's bytes come from.
 enum Origin {
     Vault(Manifest),
-    Snapshot(Taken),
+    Snapshot(Box<Taken>),
 }
 
 /// Writes segments.
@@ -70,7 +70,7 @@ impl Write {
         let loaded = engine.plan::<RestorePlan>(job).await?;
         let RestorePlan { item, point, snapshot, .. } = &loaded.plan.detail;
         let origin = match snapshot {
-            Some(taken) => Origin::Snapshot(Taken::read(engine, *taken, item, *point).await?),
+            Some(taken) => Origin::Snapshot(Box::new(Taken::read(engine, *taken, item, *point).await?)),
             None => Origin::Vault(engine.vault().manifest(&engine.vault().point(item, *point).await?).await?),
         };
         let source = Arc::new(Source { origin, loaded });

@@ -14,9 +14,9 @@ const SKEW: SignedDuration = SignedDuration::from_hours(1);
 /// Where a wanted point is.
 pub enum Found {
     /// In the vault.
-    Vault(Point),
+    Vault(Box<Point>),
     /// In a kept snapshot only.
-    Snapshot(KeptSnapshot),
+    Snapshot(Box<KeptSnapshot>),
 }
 
 /// The point that is wanted, as [`resolve`], also if only its snapshot is there: of `latest` and a time the newer one of both kinds. A
@@ -39,9 +39,11 @@ pub async fn find(engine: &Engine, item: &ItemName, wanted: &str) -> Result<Foun
         kept.into_values().filter(|kept| kept.instant <= time).max_by_key(|kept| kept.instant)
     };
     match (in_vault, best) {
-        (Ok(point), Some(kept)) if kept.instant > point.instant => Ok(Found::Snapshot(kept)),
-        (Err(error), Some(kept)) if matches!(error.kind(), ErrorKind::Missing | ErrorKind::Corrupt) => Ok(Found::Snapshot(kept)),
-        (in_vault, _) => in_vault.map(Found::Vault),
+        (Ok(point), Some(kept)) if kept.instant > point.instant => Ok(Found::Snapshot(Box::new(kept))),
+        (Err(error), Some(kept)) if matches!(error.kind(), ErrorKind::Missing | ErrorKind::Corrupt) => {
+            Ok(Found::Snapshot(Box::new(kept)))
+        }
+        (in_vault, _) => in_vault.map(Box::new).map(Found::Vault),
     }
 }
 
