@@ -93,10 +93,11 @@ impl Take {
                 "the disks of {item} have {total} bytes together, more than the {DISK_BYTES_MAX} of one point"
             )));
         }
-        if *instant_restore_seconds > 0 && !snapshot.lasting {
-            if *snapshot_only {
-                return Err(Error::invalid(format!("{NOT_LASTING}; and no other backup of {item} can be made meanwhile")));
-            }
+        let is_kept = *instant_restore_seconds > 0 && snapshot.lasting;
+        if *snapshot_only && !is_kept {
+            return Err(Error::invalid(format!("{NOT_LASTING}; and nothing else of {item} is wanted")));
+        }
+        if *instant_restore_seconds > 0 && !is_kept {
             snapshot.warnings.push(NOT_LASTING.to_owned());
         }
         Ok(snapshot)

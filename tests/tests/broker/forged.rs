@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 
 use stillpoint_events::{
     BackupRequested, CollectRequested, Contract, Envelope, JobEnded, Outgoing, PruneRequested, RecoveryPointCommitted,
-    RestoreRequested, RestoreSegmentPlanned, RestoreSegmentsWritten, SegmentPlanned, SegmentsTransferred, VerifyRequested,
-    VerifySegmentPlanned, VerifySegmentsRead, all,
+    RestoreRequested, RestoreSegmentPlanned, RestoreSegmentsWritten, SegmentPlanned, SegmentsTransferred, SnapshotExpired,
+    VerifyRequested, VerifySegmentPlanned, VerifySegmentsRead, all,
 };
 use stillpoint_jobs::{Carrier, Job, Operation, Request};
 use stillpoint_model::{Consistency, Extent, ItemName, JobId, JobState, PointId};
@@ -106,6 +106,8 @@ fn forgeries(job: JobId, other: PointId) -> Vec<Vec<Outgoing>> {
         Outgoing::new(&SegmentsTransferred { job }),
         committed(item(), other),
         committed(item(), nobody),
+        Outgoing::new(&SnapshotExpired { item: item(), job }),
+        Outgoing::new(&SnapshotExpired { item: foreign.clone(), job }),
         committed(foreign, other),
         Outgoing::new(&JobEnded { job }),
         Outgoing::new(&RestoreRequested { job }),

@@ -1,7 +1,8 @@
 //! Snapshots that are kept: made, given back in time, and restored from, by processes that die.
 
-use stillpoint_jobs::Job;
-use stillpoint_model::{Extent, JobState};
+use stillpoint_events::{Outgoing, SegmentsTransferred};
+use stillpoint_jobs::{Job, Operation};
+use stillpoint_model::{Consistency, Extent, JobState};
 use stillpoint_testkit::{Fault, World};
 
 use crate::{
@@ -193,4 +194,40 @@ async fn who_cancels_keeps_nothing() {
     assert_eq!(job.state(), JobState::Cancelled);
     assert_eq!(second.engine.kept_snapshots().await.unwrap(), []);
     assert_sound(&second, "cancelled").await;
+}
+
+/// A backup that is its snapshot alone, whose processes die, and of which a stranger says that all is transferred.
+#[tokio::test]
+async fn a_snapshot_alone_dies_at_each_call_and_never_makes_a_point() {
+    let base = crate::machine::world(15_000).await;
+    let what = Operation::Backup {
+        item: machine(),
+        wanted: Consistency::Crash,
+        keep_until: None,
+        slot: None,
+        instant_restore_seconds: KEEP,
+        snapshot_only: true,
+    };
+    for number in 1..CALLS_MAX {
+        let first = base.fork().await.unwrap();
+        first.store.fault(number, Fault::KillAfter);
+        if first.store.until_death(first.task(what.clone())).await.is_some() {
+            assert!(number > 8, "{number}");
+            return;
+        }
+        let when = format!("at call {number}, {:?}", first.store.calls()[number - 1]);
+        let second = first.restart().await.unwrap();
+        for job in second.engine.unfinished().await.unwrap() {
+            second.run(&[], vec![Outgoing::new(&SegmentsTransferred { job })], Vec::new()).await.unwrap();
+        }
+        for job in second.take_on().await.unwrap() {
+            let outcome = job.newest.outcome.clone().unwrap_or_default();
+            assert_eq!(job.state(), JobState::CompletedWithWarnings, "{when}: {:?}", job.newest);
+            assert!(outcome.point.is_none() && outcome.kept.is_some(), "{when}: {outcome:?}");
+        }
+        assert_eq!(second.vault().point_ids(&machine()).await.unwrap(), [], "{when}");
+        assert_restorable(&second, &when).await;
+        assert_given_back_in_time(&second, &when).await;
+    }
+    panic!("it makes more than {CALLS_MAX} calls");
 }
