@@ -4,7 +4,7 @@ use serde_json::Value;
 use crate::{
     AlarmChanged, BackupRequested, CollectRequested, Contract, Envelope, EnvelopeError, Function, JobEnded, PruneRequested,
     RecoveryPointCommitted, RestoreRequested, RestoreSegmentPlanned, RestoreSegmentsWritten, SegmentPlanned, SegmentsTransferred,
-    TimerTicked, VerifyRequested, VerifySegmentPlanned, VerifySegmentsRead,
+    SnapshotExpired, TimerTicked, VerifyRequested, VerifySegmentPlanned, VerifySegmentsRead,
 };
 
 /// The pattern behind [`Contract::idempotency_key`], as the type's definition states it.
@@ -37,6 +37,7 @@ pub fn all() -> Vec<Description> {
         describe::<SegmentPlanned>("`snapshot`", &[Function::Transfer]),
         describe::<SegmentsTransferred>("`transfer`, `snapshot` (nothing to transfer)", &[Function::Commit]),
         describe::<RecoveryPointCommitted>("`commit`", &[Function::Snapshot]),
+        describe::<SnapshotExpired>("`schedule`, the command line", &[Function::Snapshot]),
         describe::<JobEnded>("the host, `jobs`", &[Function::Snapshot, Function::Restore]),
         describe::<RestoreRequested>("the command line", &[Function::Restore]),
         describe::<RestoreSegmentPlanned>("`restore`", &[Function::Restore]),

@@ -14,6 +14,6 @@ pub use envelope::{ENVELOPE_BYTES_MAX, Envelope, EnvelopeError};
 pub use function::{Function, UnknownFunction};
 pub use types::{
     AlarmChanged, BackupRequested, CollectRequested, JobEnded, PruneRequested, RecoveryPointCommitted, RestoreRequested,
-    RestoreSegmentPlanned, RestoreSegmentsWritten, SegmentPlanned, SegmentsTransferred, TimerTicked, VerifyRequested,
-    VerifySegmentPlanned, VerifySegmentsRead,
+    RestoreSegmentPlanned, RestoreSegmentsWritten, SegmentPlanned, SegmentsTransferred, SnapshotExpired, TimerTicked,
+    VerifyRequested, VerifySegmentPlanned, VerifySegmentsRead,
 };

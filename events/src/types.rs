@@ -71,6 +71,15 @@ event!(
     }, "{point}"
 );
 event!(
+    /// The time is over for which the snapshot of an ended backup is kept.
+    SnapshotExpired = "io.stillpoint.snapshot.expired.v1" {
+        /// The machine.
+        item: ItemName,
+        /// The job that took it.
+        job: JobId,
+    }, "{job}"
+);
+event!(
     /// A job reached an end state other than by committing a point.
     JobEnded = "io.stillpoint.job.ended.v1" {
         /// The job.

@@ -97,6 +97,14 @@ impl Host {
         Self { lead: ["setpriv", "--pdeathsig", "KILL", "--"].iter().map(OsString::from).collect(), ..self.clone() }
     }
 
+    /// The same home folder on a machine of another name.
+    #[must_use]
+    pub fn elsewhere(&self, name: &str) -> Self {
+        let script = r#"name=$1; shift; hostname "$name" && exec "$@""#;
+        let own = ["unshare", "--uts", "sh", "-c", script, "sh", name];
+        Self { lead: [self.lead.clone(), own.iter().map(OsString::from).collect()].concat(), ..self.clone() }
+    }
+
     /// The same host, whose commands print to a full disk.
     #[must_use]
     pub fn printing_to_a_full_disk(&self) -> Self {

@@ -15,10 +15,16 @@ mod deliveries;
 #[path = "crash_points/faults.rs"]
 mod faults;
 #[cfg(test)]
+#[path = "crash_points/kept.rs"]
+mod kept;
+#[cfg(test)]
 #[path = "crash_points/machine.rs"]
 mod machine;
 
 use deaths::{backup_dies_everywhere, restore_dies_everywhere};
+use kept::{
+    keeping_backup_dies_everywhere, release_dies_everywhere, snapshot_restore_dies_everywhere, stopped_after_every_death,
+};
 use machine::{assert_sound, machine, world, world_with_a_point};
 use stillpoint_model::JobState;
 use stillpoint_testkit::Fault;
@@ -57,6 +63,37 @@ async fn a_restore_dies_before_each_call() {
 async fn a_restore_dies_after_each_call() {
     let calls = restore_dies_everywhere(&world_with_a_point(6000).await, Fault::KillAfter).await;
     assert!(calls > 30, "{calls}");
+}
+
+#[tokio::test]
+async fn a_backup_that_keeps_its_snapshot_dies_at_each_call() {
+    let base = world(9000).await;
+    for fault in [Fault::KillBefore, Fault::KillAfter] {
+        let calls = keeping_backup_dies_everywhere(&base, fault).await;
+        assert!(calls > 26, "{calls}");
+    }
+}
+
+#[tokio::test]
+async fn a_transfer_that_fails_at_any_call_leaves_the_snapshot() {
+    let kept = stopped_after_every_death(&world(10_000).await, Fault::KillAfter).await;
+    assert!(kept > 5, "{kept}");
+}
+
+#[tokio::test]
+async fn giving_a_kept_snapshot_back_dies_at_each_call() {
+    for (seed, fault) in [(11_000, Fault::KillBefore), (11_500, Fault::KillAfter)] {
+        let calls = release_dies_everywhere(&world(seed).await, fault).await;
+        assert!(calls > 5, "{calls}");
+    }
+}
+
+#[tokio::test]
+async fn a_restore_from_a_snapshot_dies_at_each_call() {
+    for (seed, fault) in [(12_000, Fault::KillBefore), (12_500, Fault::KillAfter)] {
+        let calls = snapshot_restore_dies_everywhere(&world(seed).await, fault).await;
+        assert!(calls > 10, "{calls}");
+    }
 }
 
 /// A job that kills every process that touches it ends all the same, and holds nothing then.

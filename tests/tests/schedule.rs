@@ -19,6 +19,9 @@ mod fleet;
 #[path = "schedule/fulls.rs"]
 mod fulls;
 #[cfg(test)]
+#[path = "schedule/kept.rs"]
+mod kept;
+#[cfg(test)]
 #[path = "schedule/life.rs"]
 mod life;
 #[cfg(test)]

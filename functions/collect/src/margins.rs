@@ -1,4 +1,5 @@
 use jiff::SignedDuration;
+use stillpoint_model::policy::INSTANT_RESTORE_DAYS_MAX;
 
 /// Every number that `collect` goes by. No age among them authorises the deletion of a pack, a manifest or a point: what these may go
 /// is decided by references, and by jobs that have ended.
@@ -18,6 +19,9 @@ pub struct Margins {
     /// How long settled slots stay. The timer looks back for as long as a slot can be made up for, which is less than a pause
     /// after which the clock is in doubt (35 days).
     pub slots: SignedDuration,
+    /// How long the records of a kept snapshot stay after its time, if it was given back: a process that stood still meanwhile finds
+    /// that nothing is kept any more. The timer lists them every minute, so not for longer.
+    pub snapshots: SignedDuration,
     /// How long a job's plan and markers stay after its end: late copies of its events find them, and so do people. More than the 14
     /// days of jobs that every command looks through.
     pub work: SignedDuration,
@@ -41,6 +45,7 @@ impl Margins {
         records_kept: 30,
         ticks_kept: 100,
         slots: SignedDuration::from_hours(60 * DAY),
+        snapshots: SignedDuration::from_hours(3 * DAY),
         work: SignedDuration::from_hours(30 * DAY),
         freed_marks: SignedDuration::from_hours(400 * DAY),
         patience: SignedDuration::from_hours(7 * DAY),
@@ -59,6 +64,8 @@ impl Margins {
             // What is still worked with is older than what people wait for, and younger than what is swept.
             && self.patience.as_secs() < self.work.as_secs()
             && self.work.as_secs() > 14 * DAY * 3600
+            // A kept snapshot is restored by its job's plan.
+            && self.work.as_secs() >= INSTANT_RESTORE_DAYS_MAX as i64 * DAY * 3600
             && self.slots.as_secs() > 35 * DAY * 3600
             && self.freed_marks.as_secs() > 366 * DAY * 3600
             && self.freed_marks.as_secs() > self.slots.as_secs()

@@ -3,7 +3,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 use stillpoint_fleet::Fleet;
 use stillpoint_jobs::Engine;
-use stillpoint_model::{ErrorKind, JobId, MarkKind, PointId, Result, policy::Clock};
+use stillpoint_model::{ErrorKind, ItemName, JobId, MarkKind, PointId, Result, policy::Clock};
 use stillpoint_vault::{CollectNames, Name, PointEntries, PointEntry, Vault};
 
 use crate::{Margins, deletion::delete, look::Look};
@@ -35,6 +35,7 @@ impl Sweep<'_> {
         names.extend(self.digests().await?);
         if self.clock.doubt().is_none() {
             names.extend(self.slots().await?);
+            names.extend(self.snapshots().await?);
             names.extend(self.work(look).await?);
             names.extend(self.freed_marks(&look.entries).await?);
         }
@@ -87,6 +88,26 @@ impl Sweep<'_> {
         let listed = self.vault().store().list(Name::SLOTS).await?.into_iter().map(|entry| entry.name);
         let is_old = |name: &String| matches!(name.parse(), Ok(Name::Slot(due, _)) if self.is_older(due, self.margins.slots));
         Ok(listed.filter(is_old).collect())
+    }
+
+    /// Records of kept snapshots that were given back. The one that says so goes a run after the one that says until when it is kept:
+    /// as long as that is there, nobody may take the snapshot for one that is kept.
+    async fn snapshots(&self) -> Result<Vec<String>> {
+        let mut found = BTreeMap::<(ItemName, JobId), (Option<Timestamp>, bool)>::new();
+        for entry in self.vault().store().list(Name::SNAPSHOTS).await? {
+            match entry.name.parse() {
+                Ok(Name::KeptSnapshot(item, job, until)) => found.entry((item, job)).or_default().0 = Some(until),
+                Ok(Name::ReleasedSnapshot(item, job)) => found.entry((item, job)).or_default().1 = true,
+                _ => {}
+            }
+        }
+        let is_old = |at: Timestamp| self.is_older(at, self.margins.snapshots);
+        let given_back = found.into_iter().filter(|(_, (_, is_released))| *is_released);
+        let names = given_back.filter_map(|((item, job), (until, _))| match until {
+            Some(until) => Some(Name::KeptSnapshot(item, job, until)).filter(|_| is_old(until)),
+            None => made(job.timestamp_ms()).filter(|made| is_old(*made)).map(|_| Name::ReleasedSnapshot(item, job)),
+        });
+        Ok(names.map(|name| name.to_string()).collect())
     }
 
     /// Plans and markers of jobs that ended long ago. Ledgers and decisions stay: they say what was and that nobody can decide again.

@@ -1,7 +1,7 @@
 use stillpoint_events::{Envelope, RecoveryPointCommitted, SegmentsTransferred};
 use stillpoint_format::Manifest;
 use stillpoint_handler::{Effects, Handler, Invocation};
-use stillpoint_jobs::{BackupPlan, Engine, Job, Loaded, Marker, Plan, Transferred};
+use stillpoint_jobs::{BackupPlan, Engine, Job, Loaded, Marker, Operation, Plan, Transferred};
 use stillpoint_model::{Error, ErrorKind, ItemName, Obtained, PointId, Requests, Result};
 use stillpoint_vault::{ManifestObject, Name, Point, PointDisk, Vault};
 
@@ -80,6 +80,10 @@ impl Handler for Commit {
         let job = if invocation.redelivered { self.engine.job(id).await? } else { self.engine.job_as_seen(id).await? };
         if job.state().is_end() {
             return Ok(Effects::none());
+        }
+        // Nothing of it was transferred: what its plan would make is no point.
+        if matches!(job.request.what, Operation::Backup { snapshot_only: true, .. }) {
+            return Err(Error::fenced(format!("job {id} makes no point")));
         }
         let loaded = match self.engine.plan::<BackupPlan>(job.id).await {
             Err(error) => return Err(self.engine.unless_stray(job.id, "backup", error).await),

@@ -1,5 +1,5 @@
 use serde::{Deserialize, Serialize};
-use stillpoint_model::{ItemName, PointId};
+use stillpoint_model::{ItemName, JobId, PointId};
 use stillpoint_ports::TargetDisk;
 
 /// The restore's part of a plan.
@@ -12,6 +12,9 @@ pub(crate) struct RestorePlan {
     pub(crate) point: PointId,
     /// Where each chosen disk goes; a segment's disk is a position in this list.
     pub(crate) disks: Vec<TargetDisk>,
+    /// The backup whose kept snapshot is read; the vault when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) snapshot: Option<JobId>,
 }
 
 /// The restore's part of a marker.

@@ -5,12 +5,13 @@ use stillpoint_format::DiskMap;
 use stillpoint_handler::{Effects, Handler, Invocation};
 use stillpoint_jobs::{Engine, Job, Loaded, Operation, Plan, cut};
 use stillpoint_model::{
-    Error, Requests, Result,
+    Error, ItemName, JobId, PointId, Requests, Result,
     geometry::{PAGE_BYTES, page_range},
 };
-use stillpoint_ports::{Progress, Target};
+use stillpoint_ports::{Progress, Target, TargetDisk};
+use stillpoint_vault::Vault;
 
-use crate::plan::RestorePlan;
+use crate::{plan::RestorePlan, taken::Taken};
 
 /// Makes places for the disks and writes the plan.
 pub struct Prepare {
@@ -30,30 +31,19 @@ impl Prepare {
         if let Some(made) = self.engine.plan_if_made(job.id).await? {
             return Ok(made);
         }
-        let Operation::Restore { item, point: id, disks } = &job.request.what else {
+        let Operation::Restore { item, point, disks, snapshot } = &job.request.what else {
             return Err(Error::internal(format!("job {} is no restore", job.id)));
         };
         let engine = self.engine.metered();
         let vault = engine.vault();
-        // The job's ledger is there: what is not condemned now stays until the job has ended, or was freed before the second look.
-        let condemned = vault.condemned().await?;
-        let entry = vault.point_entry(item, *id).await?;
-        if entry.freed() || condemned.frees(item, &entry) {
-            return Err(Error::missing(format!("point {id} of {item} was deleted, and its time to be undeleted is over")));
-        }
-        let point = vault.point(item, *id).await?;
-        let manifest = vault.manifest(&point).await?;
-        let mut pages = Vec::new();
-        for (position, disk) in (0_u16..).zip(disks) {
-            let map = manifest.disks.iter().find(|map| map.name == disk.name && map.size_bytes == disk.size_bytes);
-            let map =
-                map.ok_or_else(|| Error::invalid(format!("point {id} has no disk {} of {} bytes", disk.name, disk.size_bytes)))?;
-            pages.extend(weights(map).map(|(page, bytes)| (position, page, bytes)));
-        }
+        let pages = match snapshot {
+            Some(taken) => pages_of_snapshot(&engine, *taken, (item, *point), disks).await?,
+            None => pages_of_vault(vault, (item, *point), disks).await?,
+        };
         // Only now is the target touched: everything that can be refused has been looked at.
         self.target.prepare(job.id, disks).await?;
         let requests = vault.store().requests() + Requests { put: 1, ..Requests::default() };
-        let detail = RestorePlan { item: item.clone(), point: *id, disks: disks.clone() };
+        let detail = RestorePlan { item: item.clone(), point: *point, disks: disks.clone(), snapshot: *snapshot };
         let loaded = engine.save_plan(Plan { job: job.id, segments: cut(&pages), requests, detail }).await?;
         // A process that stood still for long may prepare disks for a job that has ended since: nobody else knows of them.
         if !loaded.own && self.engine.job(job.id).await?.state().is_end() {
@@ -62,6 +52,42 @@ impl Prepare {
         }
         Ok(loaded)
     }
+}
+
+/// A page of a restore: position of its disk, number, and the bytes that it may write.
+type Page = (u16, u32, u64);
+
+async fn pages_of_vault(vault: &Vault, (item, id): (&ItemName, PointId), disks: &[TargetDisk]) -> Result<Vec<Page>> {
+    // The job's ledger is there: what is not condemned now stays until the job has ended, or was freed before the second look.
+    let condemned = vault.condemned().await?;
+    let entry = vault.point_entry(item, id).await?;
+    if entry.freed() || condemned.frees(item, &entry) {
+        return Err(Error::missing(format!("point {id} of {item} was deleted, and its time to be undeleted is over")));
+    }
+    let manifest = vault.manifest(&vault.point(item, id).await?).await?;
+    let mut pages = Vec::new();
+    for (position, disk) in (0_u16..).zip(disks) {
+        let map = manifest.disks.iter().find(|map| map.name == disk.name && map.size_bytes == disk.size_bytes);
+        let map =
+            map.ok_or_else(|| Error::invalid(format!("point {id} has no disk {} of {} bytes", disk.name, disk.size_bytes)))?;
+        pages.extend(weights(map).map(|(page, bytes)| (position, page, bytes)));
+    }
+    Ok(pages)
+}
+
+async fn pages_of_snapshot(
+    engine: &Engine,
+    job: JobId,
+    (item, id): (&ItemName, PointId),
+    disks: &[TargetDisk],
+) -> Result<Vec<Page>> {
+    let taken = Taken::read(engine, job, item, id).await?;
+    taken.check(engine).await?;
+    let mut pages = Vec::new();
+    for (position, disk) in (0_u16..).zip(disks) {
+        pages.extend(taken.disk(disk)?.weights().map(|(page, bytes)| (position, page, bytes)));
+    }
+    Ok(pages)
 }
 
 /// All pages, zero ones too (a device may hold other bytes there), with the bytes that each may write.

@@ -9,10 +9,10 @@ use crate::{Discard, Finish, Prepare, Write};
 /// The function over its ports.
 #[must_use]
 pub fn functions(wiring: &Wiring) -> Functions {
-    let Wiring { engine, target, cpu, progress, .. } = wiring.clone();
+    let Wiring { engine, platforms, target, cpu, progress, .. } = wiring.clone();
     Functions::default()
         .with(Function::Restore, Prepare::new(engine.clone(), Arc::clone(&target), Arc::clone(&progress)))
-        .with(Function::Restore, Write::new(engine.clone(), Arc::clone(&target), cpu, progress))
+        .with(Function::Restore, Write::new(engine.clone(), platforms, Arc::clone(&target), cpu, progress))
         .with(Function::Restore, Finish::new(engine.clone(), Arc::clone(&target)))
         .with(Function::Restore, Discard::new(engine, target))
 }

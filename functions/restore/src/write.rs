@@ -10,26 +10,36 @@ use stillpoint_model::{
     Error, Extent, JobId, Requests, Result,
     geometry::{CHUNK_BYTES, PAGE_BYTES, page_range},
 };
-use stillpoint_ports::{Cpu, DiskWriter, Progress, Target, execute};
+use stillpoint_ports::{Cpu, DiskWriter, Platforms, Progress, Target, TargetDisk, execute};
 use stillpoint_vault::{ChunkRead, FramePool, Vault};
 use tokio::sync::Mutex;
 
-use crate::plan::{RestorePlan, Written};
+use crate::{
+    plan::{RestorePlan, Written},
+    taken::Taken,
+};
 
 /// Map pages read ahead of the data they describe.
 const PAGES_AHEAD: usize = 64;
 /// Ranged reads of one segment under way at once.
 const READS_IN_FLIGHT: usize = 2;
 
-/// A job's plan and manifest, kept between its segments.
+/// A job's plan and where its bytes are, kept between its segments.
 struct Source {
     loaded: Loaded<RestorePlan>,
-    manifest: Manifest,
+    origin: Origin,
+}
+
+/// Where a restored point's bytes come from.
+enum Origin {
+    Vault(Manifest),
+    Snapshot(Box<Taken>),
 }
 
 /// Writes segments.
 pub struct Write {
     engine: Engine,
+    platforms: Platforms,
     target: Arc<dyn Target>,
     cpu: Arc<dyn Cpu>,
     progress: Arc<dyn Progress>,
@@ -41,8 +51,15 @@ pub struct Write {
 impl Write {
     /// The handler over its ports.
     #[must_use]
-    pub fn new(engine: Engine, target: Arc<dyn Target>, cpu: Arc<dyn Cpu>, progress: Arc<dyn Progress>) -> Self {
-        Self { engine, target, cpu, progress, frames: Arc::default(), newest: Mutex::default(), in_hand: InHand::default() }
+    pub fn new(
+        engine: Engine,
+        platforms: Platforms,
+        target: Arc<dyn Target>,
+        cpu: Arc<dyn Cpu>,
+        progress: Arc<dyn Progress>,
+    ) -> Self {
+        let (frames, newest, in_hand) = (Arc::default(), Mutex::default(), InHand::default());
+        Self { engine, platforms, target, cpu, progress, frames, newest, in_hand }
     }
 
     async fn source(&self, engine: &Engine, job: JobId) -> Result<Arc<Source>> {
@@ -51,9 +68,12 @@ impl Write {
             return Ok(Arc::clone(source));
         }
         let loaded = engine.plan::<RestorePlan>(job).await?;
-        let detail = &loaded.plan.detail;
-        let point = engine.vault().point(&detail.item, detail.point).await?;
-        let source = Arc::new(Source { manifest: engine.vault().manifest(&point).await?, loaded });
+        let RestorePlan { item, point, snapshot, .. } = &loaded.plan.detail;
+        let origin = match snapshot {
+            Some(taken) => Origin::Snapshot(Box::new(Taken::read(engine, *taken, item, *point).await?)),
+            None => Origin::Vault(engine.vault().manifest(&engine.vault().point(item, *point).await?).await?),
+        };
+        let source = Arc::new(Source { origin, loaded });
         *newest = Some((job, Arc::clone(&source)));
         Ok(source)
     }
@@ -61,32 +81,56 @@ impl Write {
     async fn write_segment(&self, vault: &Vault, job: JobId, source: &Source, segment: &Segment) -> Result<Written> {
         let disk = source.loaded.plan.detail.disks.get(usize::from(segment.disk));
         let disk = disk.ok_or_else(|| Error::corrupt("a plan names no such disk"))?;
-        let map = source.manifest.disks.iter().find(|map| map.name == disk.name);
-        let map = map.ok_or_else(|| Error::corrupt("a plan names a disk that the point does not have"))?;
         let writer = self.target.open(job, disk).await?;
-        let mut written_bytes = 0;
-        let pages: Vec<u32> = (segment.first_page..segment.first_page + segment.pages).collect();
-        for ahead in pages.chunks(PAGES_AHEAD) {
-            for (number, page) in self.pages(vault, source, map, ahead).await? {
-                let (start, end) = page_range(number, map.size_bytes);
-                match page {
-                    None => writer.zero(Extent::new(start, end - start)).await?,
-                    Some(page) => {
-                        written_bytes += self.write_page(vault, &*writer, &page, start, end).await?;
-                        self.progress.moved(job, end - start);
-                    }
-                }
+        let written_bytes = match &source.origin {
+            Origin::Vault(manifest) => self.write_from_vault(vault, job, (manifest, disk), segment, &*writer).await?,
+            Origin::Snapshot(taken) => {
+                let moved = (&*self.progress, job);
+                taken.write(&self.platforms, taken.disk(disk)?, segment, &*writer, moved).await?
             }
-        }
+        };
         // The marker says that these bytes are there, whatever happens next.
         writer.sync().await?;
         Ok(Written { written_bytes })
     }
 
-    async fn pages(&self, vault: &Vault, source: &Source, map: &DiskMap, numbers: &[u32]) -> Result<Vec<(u32, Option<MapPage>)>> {
+    async fn write_from_vault(
+        &self,
+        vault: &Vault,
+        job: JobId,
+        (manifest, disk): (&Manifest, &TargetDisk),
+        segment: &Segment,
+        writer: &dyn DiskWriter,
+    ) -> Result<u64> {
+        let map = manifest.disks.iter().find(|map| map.name == disk.name);
+        let map = map.ok_or_else(|| Error::corrupt("a plan names a disk that the point does not have"))?;
+        let mut written_bytes = 0;
+        let pages: Vec<u32> = (segment.first_page..segment.first_page + segment.pages).collect();
+        for ahead in pages.chunks(PAGES_AHEAD) {
+            for (number, page) in self.pages(vault, manifest, map, ahead).await? {
+                let (start, end) = page_range(number, map.size_bytes);
+                match page {
+                    None => writer.zero(Extent::new(start, end - start)).await?,
+                    Some(page) => {
+                        written_bytes += self.write_page(vault, writer, &page, start, end).await?;
+                        self.progress.moved(job, end - start);
+                    }
+                }
+            }
+        }
+        Ok(written_bytes)
+    }
+
+    async fn pages(
+        &self,
+        vault: &Vault,
+        manifest: &Manifest,
+        map: &DiskMap,
+        numbers: &[u32],
+    ) -> Result<Vec<(u32, Option<MapPage>)>> {
         let places: Vec<_> = numbers.iter().map(|number| map.pages.get(*number as usize).copied().flatten()).collect();
         let refs: Vec<_> = places.iter().flatten().copied().collect();
-        let mut read = vault.pages(&source.manifest.packs, &refs).await.into_iter();
+        let mut read = vault.pages(&manifest.packs, &refs).await.into_iter();
         let mut pages = Vec::with_capacity(numbers.len());
         for (number, place) in numbers.iter().zip(places) {
             let page = place.and_then(|_| read.next()).transpose()?;

@@ -56,11 +56,12 @@ impl Alarms<'_> {
             if failed {
                 events.extend(self.failed(&job).await?);
             } else {
-                // A verification of a machine says nothing of its backups.
+                // A verification of a machine says nothing of its backups, nor does a backup that made no point.
+                let has_point = job.newest.outcome.as_ref().is_some_and(|outcome| outcome.point.is_some());
                 let is_own = |alarm: &AlarmKey| {
                     let of_item = matches!(alarm.subject, Subject::Item(_));
                     alarm.subject == job.request.what.subject()
-                        && (!of_item || matches!(job.request.what, Operation::Backup { .. }))
+                        && (!of_item || has_point && matches!(job.request.what, Operation::Backup { .. }))
                 };
                 for (alarm, seq) in open.iter().filter(|(alarm, _)| is_own(alarm)) {
                     events.extend(self.succeeded(&job, alarm, *seq).await?);

@@ -66,7 +66,11 @@ pub(crate) fn due(fleet: &Fleet, since: Timestamp, now: Timestamp) -> Vec<Due<'_
 /// How many backups are under way, and how many more may begin.
 pub(crate) struct Room<'a> {
     fleet: &'a Fleet,
-    pub(crate) machines: BTreeSet<Subject>,
+    machines: BTreeSet<Subject>,
+    /// Machines whose backup was under way before anything is begun now.
+    slow: BTreeSet<Subject>,
+    /// Machines of which a snapshot is being taken beside a backup that is slow.
+    snapshots: BTreeSet<Subject>,
     policies: BTreeMap<PolicyName, u32>,
     sites: BTreeMap<String, u32>,
     all: u32,
@@ -74,7 +78,15 @@ pub(crate) struct Room<'a> {
 
 impl<'a> Room<'a> {
     pub(crate) fn new(fleet: &'a Fleet) -> Self {
-        Self { fleet, machines: BTreeSet::new(), policies: BTreeMap::new(), sites: BTreeMap::new(), all: 0 }
+        Self {
+            fleet,
+            machines: BTreeSet::new(),
+            slow: BTreeSet::new(),
+            snapshots: BTreeSet::new(),
+            policies: BTreeMap::new(),
+            sites: BTreeMap::new(),
+            all: 0,
+        }
     }
 
     /// Counts a backup that is under way.
@@ -89,6 +101,21 @@ impl<'a> Room<'a> {
         self.all += 1;
     }
 
+    /// The same, when all that is under way is counted.
+    pub(crate) fn counted(self) -> Self {
+        Self { slow: self.machines.clone(), ..self }
+    }
+
+    /// Counts a snapshot that is being taken; it is soon over, and no limit speaks of it.
+    pub(crate) fn take_snapshot(&mut self, machine: Subject) {
+        self.snapshots.insert(machine);
+    }
+
+    /// Whether a snapshot may be taken of a machine whose backup is slow.
+    pub(crate) fn has_for_snapshot(&self, due: &Due<'_>) -> bool {
+        self.slow.contains(&due.subject()) && !self.snapshots.contains(&due.subject())
+    }
+
     /// Whether one more may begin; one machine has one backup at a time.
     pub(crate) fn has(&self, due: &Due<'_>) -> bool {
         let below = |taken: u32, limit: Option<u32>| limit.is_none_or(|limit| taken < limit);
@@ -97,6 +124,7 @@ impl<'a> Room<'a> {
         let site = &due.member.item.site;
         let of_policy = self.fleet.policies.get(due.policy).and_then(|record| record.policy.limits.concurrent);
         !self.machines.contains(&due.subject())
+            && !self.snapshots.contains(&due.subject())
             && below(taken(self.policies.get(due.policy)), of_policy)
             && below(taken(self.sites.get(site)), settings.sites.get(site).copied())
             && below(self.all, settings.concurrent)

@@ -3,10 +3,10 @@
 //!
 //! * **Consumes** `timer.ticked`.
 //! * **Emits** `backup.requested`, `prune.requested`, `collect.requested`, `verify.requested`; the next events of stalled jobs, of any type
-//!   that belongs to a job; `alarm.changed`.
+//!   that belongs to a job; `snapshot.expired`; `alarm.changed`.
 //! * **Idempotency key:** none is needed: a tick carries nothing, and everything is read anew. Of ticks at the same moment, the
 //!   first to create the next `ticks/<seq>.json` decides what starts, and the first to write a job's next ledger record drives it on.
-//! * **Permissions:** read machines, policies, settings, slots, jobs, alarms; create ticks, slots, alarms, ledger records and decisions; ask the
+//! * **Permissions:** read machines, policies, settings, slots, jobs, kept snapshots, alarms; create ticks, slots, alarms, ledger records and decisions; ask the
 //!   broker how much waits; no platform, no delete.
 //! * **What survives a crash:** a tick on record whose starts the next tick carries out; a ledger record that counts a try.
 

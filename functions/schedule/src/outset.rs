@@ -35,8 +35,8 @@ impl Place {
         Request { what, host: self.host.clone(), carrier: self.carrier }
     }
 
-    /// The request of a slot's backup.
-    pub(crate) fn backup(&self, due: &Due<'_>, policy: &Policy) -> Request {
+    /// The request of a slot's backup, or of nothing but its snapshot.
+    pub(crate) fn backup(&self, due: &Due<'_>, policy: &Policy, snapshot_only: bool) -> Request {
         let slot = BackupSlot {
             policy: policy.name.clone(),
             due: due.slot.due,
@@ -44,7 +44,14 @@ impl Place {
             pace: policy.pace(),
         };
         let item = due.member.item.name.clone();
-        self.request(Operation::Backup { item, wanted: policy.consistency.wanted, keep_until: None, slot: Some(slot) })
+        self.request(Operation::Backup {
+            item,
+            wanted: policy.consistency.wanted,
+            keep_until: None,
+            slot: Some(slot),
+            instant_restore_seconds: policy.limits.instant_restore_days.unwrap_or(0) * 86_400,
+            snapshot_only,
+        })
     }
 
     fn is_here(&self, request: &Request) -> bool {

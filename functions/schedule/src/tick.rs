@@ -7,6 +7,7 @@ use stillpoint_handler::{Effects, Handler, Invocation};
 use stillpoint_jobs::{Engine, Operation, Request};
 use stillpoint_model::{ErrorKind, JobId, Result, Subject, policy::Judgement};
 use stillpoint_ports::Backlog;
+use stillpoint_vault::PolicyRecord;
 
 use crate::{
     alarms::Alarms,
@@ -52,12 +53,14 @@ impl Schedule {
                 Err(error) if error.kind() == ErrorKind::Unavailable => return Err(error),
                 Err(_) => continue,
             };
-            if let Operation::Backup { item, slot, .. } = &job.request.what {
+            if let Operation::Backup { snapshot_only: true, .. } = &job.request.what {
+                room.take_snapshot(job.request.what.subject());
+            } else if let Operation::Backup { item, slot, .. } = &job.request.what {
                 let site = view.fleet.member(item).map(|member| member.item.site.as_str());
                 room.take(job.request.what.subject(), slot.as_ref().map(|slot| &slot.policy), site);
             }
         }
-        Ok(room)
+        Ok(room.counted())
     }
 
     async fn decide(&self, view: &View<'_>, due: Vec<Due<'_>>, tasks: Vec<DueTask>) -> Result<Decided> {
@@ -68,10 +71,17 @@ impl Schedule {
         if !runs.is_empty() {
             let mut room = self.room(view).await?;
             for due in runs {
-                let Some(record) = view.fleet.policies.get(due.policy).filter(|_| room.has(due)) else { continue };
-                room.take(due.subject(), Some(due.policy), Some(&due.member.item.site));
+                let Some(PolicyRecord { policy, .. }) = view.fleet.policies.get(due.policy) else { continue };
+                let snapshot_only = !room.has(due) && room.has_for_snapshot(due) && view.keeps(&due.member.item.name, policy);
+                if snapshot_only {
+                    room.take_snapshot(due.subject());
+                } else if room.has(due) {
+                    room.take(due.subject(), Some(due.policy), Some(&due.member.item.site));
+                } else {
+                    continue;
+                }
                 let late = due.judgement == Judgement::CatchUp;
-                let request = self.place.backup(due, &record.policy);
+                let request = self.place.backup(due, policy, snapshot_only);
                 decided.starts.push(self.start(due.subject(), due.slot.due, request, late));
             }
         }
@@ -154,9 +164,12 @@ impl Handler for Schedule {
         let settled = view::settled(vault, last, &due, of_tasks).await?;
         let jobs = view::jobs(&self.engine, last, now).await?;
         let alarms = vault.alarms().await?;
-        let view = View { now, fleet: &fleet, newest, settled, jobs, alarms };
+        let kept = self.engine.kept_snapshots().await?;
+        let view = View { now, fleet: &fleet, newest, settled, jobs, kept, alarms };
         let mut events = self.redrive.events(view.unfinished()).await?;
         events.extend(self.slots(&view, due, tasks).await?);
+        let is_live = |job| view.jobs.get(&job).is_some_and(|job| !job.state.is_end());
+        events.extend(self.engine.expired_snapshots(&view.kept, &self.place.host, self.place.carrier, is_live).await?);
         let alarms = Alarms { engine: &self.engine, view: &view };
         events.extend(alarms.untold());
         events.extend(alarms.jobs().await?);

@@ -2,8 +2,8 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 use stillpoint_fleet::{Fleet, SettledSlot, Tick};
-use stillpoint_jobs::{Engine, JobListing};
-use stillpoint_model::{ErrorKind, JobId, JobState, Result, Subject};
+use stillpoint_jobs::{Engine, JobListing, KeptListing};
+use stillpoint_model::{ErrorKind, ItemName, JobId, JobState, Result, Subject, policy::Policy};
 use stillpoint_vault::{Alarms, Vault};
 
 use crate::{due::Due, outset::Settled, tasks::day};
@@ -19,6 +19,8 @@ pub(crate) struct View<'a> {
     pub(crate) settled: Settled,
     /// Jobs that may not have ended when the timer last looked, and all that were made since.
     pub(crate) jobs: BTreeMap<JobId, JobListing>,
+    /// Snapshots that are kept, or whose time is over and that were not given back.
+    pub(crate) kept: Vec<KeptListing>,
     pub(crate) alarms: Alarms,
 }
 
@@ -32,6 +34,11 @@ impl View<'_> {
     pub(crate) fn is_to_come(&self, job: JobId) -> bool {
         let soon = self.now.checked_add(CLOCKS_APART).unwrap_or(Timestamp::MAX);
         i64::try_from(job.timestamp_ms()).is_ok_and(|ms| ms > soon.as_millisecond())
+    }
+
+    /// Whether a machine's snapshots are kept by its policy, and one that is shows that they can be.
+    pub(crate) fn keeps(&self, machine: &ItemName, policy: &Policy) -> bool {
+        policy.limits.instant_restore_days.is_some_and(|days| days > 0) && self.kept.iter().any(|kept| kept.item == *machine)
     }
 
     /// Number of the next tick on record.

@@ -1,52 +1,22 @@
 use stillpoint_events::{Envelope, JobEnded, RecoveryPointCommitted};
 use stillpoint_handler::{Effects, Handler, Invocation};
-use stillpoint_jobs::{BackupPlan, Decision, DiskOutcome, Engine, Job, Loaded, Operation, Outcome, Plan};
-use stillpoint_model::{Error, ErrorKind, Result};
+use stillpoint_jobs::{Decision, DiskOutcome, Engine, Job, KeptSnapshot, Operation, Outcome};
+use stillpoint_model::{Error, ErrorKind, JobState, Result};
 use stillpoint_ports::Platforms;
-use stillpoint_vault::Point;
+use stillpoint_vault::{Point, PointDisk};
 
-/// Gives the snapshot of a committed job back, then completes the job.
+use crate::held::{Fate, Held};
+
+/// Gives the snapshot of a committed job back, unless it is kept, then completes the job.
 pub struct Release {
     engine: Engine,
     platforms: Platforms,
 }
 
-/// Gives the snapshot of a stopped job back, then ends the job.
+/// Gives the snapshot of a stopped job back, unless it is kept, then ends the job.
 pub struct Abandon {
     engine: Engine,
     platforms: Platforms,
-}
-
-/// Processes that try to give a snapshot back before the job ends without: it must end, and must not keep the machine from its
-/// next backup.
-const TRIES_MAX: u32 = 5;
-
-/// Gives back whatever the job holds, found by its plan or, without one, beside its disks. A record that is damaged must not
-/// keep the snapshot alive: either of the two is enough.
-async fn release(engine: &Engine, platforms: &Platforms, job: &Job) -> Result<()> {
-    match engine.plan_if_made::<BackupPlan>(job.id).await {
-        Err(error) if error.kind() == ErrorKind::Unavailable => Err(error),
-        Ok(Some(Loaded { plan: Plan { detail, .. }, .. })) => {
-            platforms.get(&detail.platform)?.release(job.id, &[], Some(&detail.snapshot)).await
-        }
-        Ok(None) | Err(_) => {
-            let Some(name) = job.request.what.item() else { return Ok(()) };
-            let item = engine.vault().item(name).await?;
-            platforms.get(&item.platform)?.release(job.id, &item.disks, None).await
-        }
-    }
-}
-
-/// Gives the snapshot back; `Ok` is what to tell the operator when that cannot be.
-///
-/// # Errors
-/// `unavailable`: the job is not over yet, since a snapshot that nobody gives back fills the machine's disks.
-async fn release_or_explain(engine: &Engine, platforms: &Platforms, job: &Job) -> Result<Option<String>> {
-    match release(engine, platforms, job).await {
-        Ok(()) => Ok(None),
-        Err(error) if error.kind() == ErrorKind::Unavailable && job.newest.tries < TRIES_MAX => Err(error),
-        Err(error) => Ok(Some(format!("the snapshot could not be given back: {}", error.one_line()))),
-    }
 }
 
 impl Release {
@@ -75,20 +45,23 @@ impl Handler for Release {
             return Err(Error::fenced(format!("point {} is none of job {}", event.data.point, job.id)));
         };
         let mut outcome = outcome(&point);
-        // The point is safe; a leftover on the platform is worth a warning, not the job.
-        outcome.warnings.extend(release_or_explain(&self.engine, &self.platforms, &job).await?);
+        let held = Held { engine: &self.engine, platforms: &self.platforms, job: &job };
+        match held.settle_or_explain(true).await? {
+            Fate::GivenBack => {}
+            Fate::Kept(kept) => outcome.kept = Some((&kept).into()),
+            // The point is safe; a leftover on the platform is worth a warning, not the job.
+            Fate::Stuck(trouble) => outcome.warnings.push(trouble),
+        }
         self.engine.complete(&job, outcome).await?;
         Ok(Effects::none())
     }
 }
 
+fn disk(disk: &PointDisk) -> DiskOutcome {
+    DiskOutcome { name: disk.name.clone(), size_bytes: disk.size_bytes, path: None, written_bytes: None }
+}
+
 fn outcome(point: &Point) -> Outcome {
-    let disk = |disk: &stillpoint_vault::PointDisk| DiskOutcome {
-        name: disk.name.clone(),
-        size_bytes: disk.size_bytes,
-        path: None,
-        written_bytes: None,
-    };
     Outcome {
         point: Some(point.id),
         warnings: point.warnings.clone(),
@@ -107,6 +80,15 @@ impl Abandon {
     pub const fn new(engine: Engine, platforms: Platforms) -> Self {
         Self { engine, platforms }
     }
+
+    /// Ends a job whose transfer failed and whose snapshot is kept: half of what it is for is done.
+    async fn end_with_snapshot(&self, job: &Job, kept: &KeptSnapshot, reason: &str) -> Result<()> {
+        let KeptSnapshot { instant, point, host, until, .. } = kept;
+        let warning = format!(
+            "the transfer failed: {reason}; the snapshot of {instant:.0} can be restored as point {point} at {host} until {until}"
+        );
+        self.engine.complete(job, kept.outcome(vec![warning])).await.map(drop)
+    }
 }
 
 impl Handler for Abandon {
@@ -121,8 +103,15 @@ impl Handler for Abandon {
         let Some(Decision::Stop { state, mut reason, .. }) = self.engine.decision(job.id).await? else {
             return Ok(Effects::none());
         };
-        if let Some(trouble) = release_or_explain(&self.engine, &self.platforms, &job).await? {
-            reason = format!("{reason}; and {trouble}");
+        let held = Held { engine: &self.engine, platforms: &self.platforms, job: &job };
+        // Who cancels wants nothing of it.
+        match held.settle_or_explain(state == JobState::Failed).await? {
+            Fate::GivenBack => {}
+            Fate::Kept(kept) => {
+                self.end_with_snapshot(&job, &kept, &reason).await?;
+                return Ok(Effects::none());
+            }
+            Fate::Stuck(trouble) => reason = format!("{reason}; and {trouble}"),
         }
         self.engine.end(&job, state, &reason).await?;
         Ok(Effects::none())

@@ -3,14 +3,18 @@ use std::sync::Arc;
 use stillpoint_events::{BackupRequested, Envelope, Outgoing, SegmentPlanned};
 use stillpoint_format::Manifest;
 use stillpoint_handler::{Effects, Handler, Invocation};
-use stillpoint_jobs::{BackupPlan, Engine, Job, Loaded, Operation, Plan, cut};
+use stillpoint_jobs::{BackupPlan, Engine, Job, KeptSnapshot, Loaded, Operation, Plan, cut};
 use stillpoint_model::{
     Error, PointId, Requests, Result,
-    geometry::{CHUNK_BYTES, DISK_BYTES_MAX, PAGE_BYTES, page_range},
+    geometry::{CHUNK_BYTES, DISK_BYTES_MAX, PAGE_BYTES},
 };
-use stillpoint_ports::{Baseline, DiskSnapshot, Platforms, Progress, Snapshot, SnapshotRequest};
+use stillpoint_ports::{Baseline, Platforms, Progress, Snapshot, SnapshotRequest, bytes_by_page};
+use stillpoint_vault::Item;
 
-use crate::basis::Basis;
+use crate::{basis::Basis, held::Held};
+
+/// What a point says that was to be restorable from its snapshot, too.
+const NOT_LASTING: &str = "its snapshot is not kept for instant restore: a disk is read in place, and no copy of it stays";
 
 /// Takes the snapshot and writes the plan.
 pub struct Take {
@@ -30,28 +34,20 @@ impl Take {
         if let Some(made) = self.engine.plan_if_made(job.id).await? {
             return Ok(made);
         }
-        let Operation::Backup { item, wanted, keep_until, slot } = &job.request.what else {
+        let Operation::Backup { item, wanted, keep_until, slot, snapshot_only, .. } = &job.request.what else {
             return Err(Error::internal(format!("job {} is no backup", job.id)));
         };
         let engine = self.engine.metered();
         let record = engine.vault().item(item).await?;
-        let request = SnapshotRequest { job: job.id, item: item.clone(), disks: record.disks, wanted: *wanted };
-        let snapshot = self.platforms.get(&record.platform)?.snapshot(&request).await?;
-        if let Some(slot) = slot.as_ref().filter(|slot| !slot.fallback && snapshot.obtained < *wanted) {
-            return Err(Error::invalid(format!(
-                "the snapshot is {} consistent only, and policy {} wants {wanted} or none",
-                snapshot.obtained, slot.policy
-            )));
-        }
-        let total: u64 = snapshot.disks.iter().map(|disk| disk.size_bytes.next_multiple_of(PAGE_BYTES)).sum();
-        if total > DISK_BYTES_MAX {
-            return Err(Error::invalid(format!(
-                "the disks of {item} have {total} bytes together, more than the {DISK_BYTES_MAX} of one point"
-            )));
-        }
+        let snapshot = self.snapshot(job, &record).await?;
         let is_whole = snapshot.disks.iter().all(|disk| disk.baseline == Baseline::Zero);
-        let basis = Basis::find(engine.vault(), item, is_whole).await?;
-        let pages = pages_with_content(&snapshot, basis.parent.as_ref().map(|(_, manifest)| manifest));
+        let (basis, pages) = if *snapshot_only {
+            (Basis::default(), Vec::new())
+        } else {
+            let basis = Basis::find(engine.vault(), item, is_whole).await?;
+            let pages = pages_with_content(&snapshot, basis.parent.as_ref().map(|(_, manifest)| manifest));
+            (basis, pages)
+        };
         let plan = Plan {
             job: job.id,
             segments: cut(&pages),
@@ -78,21 +74,66 @@ impl Take {
         Ok(loaded)
     }
 
+    /// Takes the snapshot, and refuses one that is not what was asked for.
+    async fn snapshot(&self, job: &Job, record: &Item) -> Result<Snapshot> {
+        let Operation::Backup { item, wanted, slot, instant_restore_seconds, snapshot_only, .. } = &job.request.what else {
+            return Err(Error::internal(format!("job {} is no backup", job.id)));
+        };
+        let request = SnapshotRequest { job: job.id, item: item.clone(), disks: record.disks.clone(), wanted: *wanted };
+        let mut snapshot = self.platforms.get(&record.platform)?.snapshot(&request).await?;
+        if let Some(slot) = slot.as_ref().filter(|slot| !slot.fallback && snapshot.obtained < *wanted) {
+            return Err(Error::invalid(format!(
+                "the snapshot is {} consistent only, and policy {} wants {wanted} or none",
+                snapshot.obtained, slot.policy
+            )));
+        }
+        let total: u64 = snapshot.disks.iter().map(|disk| disk.size_bytes.next_multiple_of(PAGE_BYTES)).sum();
+        if total > DISK_BYTES_MAX {
+            return Err(Error::invalid(format!(
+                "the disks of {item} have {total} bytes together, more than the {DISK_BYTES_MAX} of one point"
+            )));
+        }
+        let is_kept = *instant_restore_seconds > 0 && snapshot.lasting;
+        if *snapshot_only && !is_kept {
+            return Err(Error::invalid(format!("{NOT_LASTING}; and nothing else of {item} is wanted")));
+        }
+        if *instant_restore_seconds > 0 && !is_kept {
+            snapshot.warnings.push(NOT_LASTING.to_owned());
+        }
+        Ok(snapshot)
+    }
+
+    /// Ends a job of which nothing is transferred.
+    async fn end_with_snapshot(&self, job: &Job, kept: &KeptSnapshot, warnings: &[String]) -> Result<()> {
+        let KeptSnapshot { instant, point, host, until, .. } = kept;
+        let skipped = format!(
+            "the transfer was skipped, for an earlier backup is still being transferred; the snapshot of {instant:.0} can be restored as point {point} at {host} until {until}"
+        );
+        let warnings = warnings.iter().cloned().chain([skipped]).collect();
+        self.engine.complete(job, kept.outcome(warnings)).await.map(drop)
+    }
+
     /// A process that stood still for long may take a snapshot for a job that has ended since: nobody else knows of it.
     async fn unless_over(&self, job: &Job) -> Result<()> {
         let job = self.engine.job(job.id).await?;
         if !job.state().is_end() {
             return Ok(());
         }
-        self.give_back(&job).await?;
+        // Whatever was kept of it is not what was kept any more.
+        self.held(&job).give_back_anew().await?;
         Err(Error::fenced(format!("job {} ended before its snapshot was taken once more", job.id)))
     }
 
-    /// Gives back what lies beside the machine's disks for a job that has ended.
+    const fn held<'a>(&'a self, job: &'a Job) -> Held<'a> {
+        Held { engine: &self.engine, platforms: &self.platforms, job }
+    }
+
+    /// Gives back what lies beside the machine's disks for a job that has ended. What is kept has its own time.
     async fn give_back(&self, job: &Job) -> Result<()> {
-        let Some(name) = job.request.what.item() else { return Ok(()) };
-        let item = self.engine.vault().item(name).await?;
-        self.platforms.get(&item.platform)?.release(job.id, &item.disks, None).await
+        match self.engine.kept_snapshot_of(job).await? {
+            Some(_) => Ok(()),
+            None => self.held(job).give_back_anew().await,
+        }
     }
 }
 
@@ -113,6 +154,15 @@ impl Handler for Take {
         }
         let loaded = self.plan(&job).await?;
         let segments = &loaded.plan.segments;
+        // Before anything is transferred, so that whatever ends the job then leaves the snapshot where it is.
+        if let Some(kept) = KeptSnapshot::of(&job, &loaded.plan).filter(|_| job.newest.segments.is_none()) {
+            self.engine.keep_snapshot(&kept).await?;
+            if let Operation::Backup { snapshot_only: true, .. } = job.request.what {
+                let job = self.engine.seal(&job, invocation.attempt).await?;
+                self.end_with_snapshot(&job, &kept, &loaded.plan.detail.warnings).await?;
+                return Ok(Effects::none());
+            }
+        }
         // Until the first of these events is out, no segment can have been begun, and all are outstanding.
         let first = !invocation.redelivered && job.newest.segments.is_none() && !segments.is_empty();
         let job = self.engine.begin_transfer(&job, segments.len()).await?;
@@ -139,7 +189,7 @@ fn pages_with_content(snapshot: &Snapshot, parent: Option<&Manifest>) -> Vec<(u1
         let before = parent.and_then(|manifest| manifest.disks.iter().find(|map| map.name == disk.name));
         let whole = disk.baseline == Baseline::Zero;
         let had = |page: usize| whole && before.is_some_and(|map| map.pages.get(page).is_some_and(Option::is_some));
-        for (page, bytes) in (0_u32..).zip(bytes_by_page(disk)) {
+        for (page, bytes) in (0_u32..).zip(bytes_by_page(&disk.extents, disk.size_bytes)) {
             if bytes > 0 || had(page as usize) {
                 // A page that only may have become zeros still costs a look at the parent's.
                 pages.push((position, page, bytes.max(CHUNK_BYTES)));
@@ -149,24 +199,11 @@ fn pages_with_content(snapshot: &Snapshot, parent: Option<&Manifest>) -> Vec<(u1
     pages
 }
 
-fn bytes_by_page(disk: &DiskSnapshot) -> Vec<u64> {
-    let mut bytes = vec![0; disk.size_bytes.div_ceil(PAGE_BYTES) as usize];
-    for extent in &disk.extents {
-        let pages = extent.offset / PAGE_BYTES..extent.end().div_ceil(PAGE_BYTES);
-        for page in pages {
-            let (start, end) = page_range(page as u32, disk.size_bytes);
-            if let (Some(part), Some(sum)) = (extent.clip(start, end), bytes.get_mut(page as usize)) {
-                *sum += part.length;
-            }
-        }
-    }
-    bytes
-}
-
 #[cfg(test)]
 mod tests {
     use stillpoint_format::{DiskMap, PageRef};
     use stillpoint_model::{Consistency, Extent};
+    use stillpoint_ports::DiskSnapshot;
 
     use super::*;
 
@@ -179,6 +216,7 @@ mod tests {
             obtained: Consistency::Crash,
             disks: vec![disk],
             warnings: vec![],
+            lasting: false,
         }
     }
 

@@ -2,7 +2,7 @@ use stillpoint_events::Function;
 use stillpoint_handler::Functions;
 use stillpoint_jobs::Wiring;
 
-use crate::{Abandon, Release, Take};
+use crate::{Abandon, Expire, Release, Take};
 
 /// The function over its ports.
 #[must_use]
@@ -11,5 +11,6 @@ pub fn functions(wiring: &Wiring) -> Functions {
     Functions::default()
         .with(Function::Snapshot, Take::new(engine.clone(), platforms.clone(), progress))
         .with(Function::Snapshot, Release::new(engine.clone(), platforms.clone()))
-        .with(Function::Snapshot, Abandon::new(engine, platforms))
+        .with(Function::Snapshot, Abandon::new(engine.clone(), platforms.clone()))
+        .with(Function::Snapshot, Expire::new(engine, platforms))
 }

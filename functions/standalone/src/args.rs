@@ -9,7 +9,7 @@ use clap::{ArgGroup, Args, Parser, Subcommand};
 use stillpoint_broker::Site;
 use stillpoint_events::Function;
 use stillpoint_kms::KeyArn;
-use stillpoint_model::{Consistency, DiskName, Error, ItemName, JobId, PolicyName};
+use stillpoint_model::{Consistency, DiskName, Error, ItemName, JobId, PolicyName, policy::INSTANT_RESTORE_DAYS_MAX};
 
 pub use points::{Limit, Marked, Point, Settings, Stop};
 pub use policy::Policy;
@@ -89,6 +89,9 @@ pub enum Command {
         /// Keep the point for this long, for example 30d
         #[arg(long, value_name = "TIME", default_value = "30d", value_parser = keep)]
         keep: jiff::Span,
+        /// Keep the snapshot, too, for this long, up to 30d, so that the point can be restored from it at once; 0: do not
+        #[arg(long, value_name = "TIME", default_value = "0", value_parser = instant)]
+        instant: u32,
         /// Do not wait for the workers; needs a broker
         #[arg(long)]
         detach: bool,
@@ -381,6 +384,19 @@ fn tag(text: &str) -> Result<(String, String), String> {
     let (key, value) = text.split_once('=').ok_or("a tag is given as KEY=VALUE")?;
     stillpoint_model::policy::check_tag(key, value)?;
     Ok((key.to_owned(), value.to_owned()))
+}
+
+/// A time of whole seconds.
+fn instant(text: &str) -> Result<u32, String> {
+    if text == "0" {
+        return Ok(0);
+    }
+    let most = i64::from(INSTANT_RESTORE_DAYS_MAX) * 86_400;
+    let days = jiff::SpanRelativeTo::days_are_24_hours();
+    let span = text.parse::<jiff::Span>().ok().and_then(|span| span.to_duration(days).ok());
+    let seconds = span.map(|span| span.as_secs()).filter(|seconds| (1..=most).contains(seconds));
+    let seconds = seconds.and_then(|seconds| u32::try_from(seconds).ok());
+    seconds.ok_or_else(|| format!("give 0, or a time such as 12h or 2d, up to {INSTANT_RESTORE_DAYS_MAX}d"))
 }
 
 fn keep(text: &str) -> Result<jiff::Span, String> {

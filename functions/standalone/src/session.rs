@@ -121,7 +121,9 @@ impl Session {
         if self.remote.is_some() {
             return Ok(());
         }
-        let adopted = adopt_unfinished(&self.engine, &host_name()).await?;
+        let mut adopted = adopt_unfinished(&self.engine, &host_name()).await?;
+        let kept = self.engine.kept_snapshots().await?;
+        adopted.events.extend(self.engine.expired_snapshots(&kept, &host_name(), Carrier::Process, |_| false).await?);
         for (job, error) in &adopted.damaged {
             output::complain(&format!("warning: unfinished job {job} cannot be taken on: {}", error.one_line()));
         }
@@ -137,7 +139,7 @@ impl Session {
             }
         }
         let jobs: Vec<JobId> = adopted.jobs.iter().map(|job| job.id).collect();
-        if jobs.is_empty() {
+        if adopted.events.is_empty() {
             return Ok(());
         }
         let outcome = self.run(&jobs, adopted.events, adopted.locks, interrupt).await;

@@ -25,7 +25,7 @@ pub enum Carrier {
 }
 
 impl Carrier {
-    fn is_process(&self) -> bool {
+    pub(crate) fn is_process(&self) -> bool {
         *self == Self::Process
     }
 }
@@ -43,7 +43,7 @@ pub struct Request {
     pub carrier: Carrier,
 }
 
-fn is_zero(number: &u32) -> bool {
+pub(crate) fn is_zero(number: &u32) -> bool {
     *number == 0
 }
 
@@ -63,6 +63,18 @@ pub struct DiskOutcome {
     pub written_bytes: Option<u64>,
 }
 
+/// A snapshot that is kept beyond its job's end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeptUntil {
+    /// The id of the point that it can be restored as; a point of the vault when the transfer is done, too.
+    pub point: PointId,
+    /// Where it can be restored: the site, or the host.
+    pub host: String,
+    /// Until when.
+    pub until: Timestamp,
+}
+
 /// What a job achieved.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -71,6 +83,9 @@ pub struct Outcome {
     pub point: Option<PointId>,
     /// What the operator should know.
     pub warnings: Vec<String>,
+    /// The backup's snapshot, if it is kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept: Option<KeptUntil>,
     /// The disks.
     pub disks: Vec<DiskOutcome>,
     /// Bytes read from the source.

@@ -10,7 +10,9 @@
 mod backup;
 mod decision;
 mod engine;
+mod expired;
 mod in_hand;
+mod kept_snapshot;
 mod ledger;
 mod listing;
 mod marker;
@@ -24,7 +26,8 @@ pub use backup::{BackupPlan, Neighbour, PackDelta, PageChange, PagePlace, Sample
 pub use decision::Decision;
 pub use engine::Engine;
 pub use in_hand::{Held, InHand};
-pub use ledger::{Carrier, DiskOutcome, Job, LedgerRecord, Outcome, Request};
+pub use kept_snapshot::{KeptListing, KeptSnapshot};
+pub use ledger::{Carrier, DiskOutcome, Job, KeptUntil, LedgerRecord, Outcome, Request};
 pub use listing::{AllJobs, JobListing};
 pub use marker::{FanIn, Marker};
 pub use operation::{BackupSlot, Operation, Rotation};

@@ -1,7 +1,9 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use stillpoint_model::{Consistency, ItemName, PointId, PolicyName, Subject, Task, policy::Pace};
+use stillpoint_model::{Consistency, ItemName, JobId, PointId, PolicyName, Subject, Task, policy::Pace};
 use stillpoint_ports::TargetDisk;
+
+use crate::ledger::is_zero;
 
 /// What a job is to do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,6 +20,12 @@ pub enum Operation {
         /// The slot it is for, and what its policy says; none of a backup on demand.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         slot: Option<BackupSlot>,
+        /// How long after its instant the snapshot is kept for instant restore, in seconds; 0: it goes when the job is over.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        instant_restore_seconds: u32,
+        /// Whether the snapshot is all that is made, since an earlier backup of the machine is still being transferred.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        snapshot_only: bool,
     },
     /// Write a recovery point's disks.
     Restore {
@@ -27,6 +35,9 @@ pub enum Operation {
         point: PointId,
         /// Which disks, and where to.
         disks: Vec<TargetDisk>,
+        /// The backup whose kept snapshot is read; the vault when left out.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        snapshot: Option<JobId>,
     },
     /// Delete softly what retention does not keep.
     Prune,

@@ -62,11 +62,12 @@ impl Job {
         }
     }
 
-    /// The event that follows all segments.
+    /// The event that follows all segments. A backup that is its snapshot alone begins again.
     #[must_use]
     pub fn segments_done(&self) -> Outgoing {
         let job = self.id;
         match &self.request.what {
+            Operation::Backup { snapshot_only: true, .. } => self.requested(),
             Operation::Backup { .. } => Outgoing::new(&SegmentsTransferred { job }),
             Operation::Restore { .. } => Outgoing::new(&RestoreSegmentsWritten { job }),
             Operation::Verify { .. } => Outgoing::new(&VerifySegmentsRead { job }),

@@ -1,7 +1,12 @@
+use std::borrow::Cow;
+
 use async_trait::async_trait;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use stillpoint_model::{Consistency, DiskName, Extent, ItemName, JobId, Result};
+use stillpoint_model::{
+    Consistency, DiskName, Extent, ItemName, JobId, Result,
+    geometry::{PAGE_BYTES, page_count, page_range},
+};
 
 /// One disk as its machine's record names it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,6 +57,32 @@ pub struct DiskSnapshot {
     pub handle: String,
 }
 
+impl DiskSnapshot {
+    /// Extents outside of which the disk is zero: where only changes are known, all of it.
+    #[must_use]
+    pub fn data(&self) -> Cow<'_, [Extent]> {
+        match self.baseline {
+            Baseline::Zero => Cow::Borrowed(&self.extents),
+            Baseline::Parent => Cow::Owned(vec![Extent::new(0, self.size_bytes)]),
+        }
+    }
+}
+
+/// Bytes of `extents` in each map page of a disk of this size.
+#[must_use]
+pub fn bytes_by_page(extents: &[Extent], size_bytes: u64) -> Vec<u64> {
+    let mut bytes = vec![0; page_count(size_bytes) as usize];
+    for extent in extents {
+        for page in extent.offset / PAGE_BYTES..extent.end().div_ceil(PAGE_BYTES) {
+            let (start, end) = page_range(page as u32, size_bytes);
+            if let (Some(part), Some(sum)) = (extent.clip(start, end), bytes.get_mut(page as usize)) {
+                *sum += part.length;
+            }
+        }
+    }
+    bytes
+}
+
 /// A point-in-time copy of all disks of a machine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -64,6 +95,9 @@ pub struct Snapshot {
     pub disks: Vec<DiskSnapshot>,
     /// What the operator should know about how it was taken.
     pub warnings: Vec<String>,
+    /// Whether it is a copy that can be read while the machine goes on, until it is given back: only such a one can be kept.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub lasting: bool,
 }
 
 /// What runs a machine, reached from the machine's site.

@@ -122,7 +122,7 @@ impl Platform for MemoryPlatform {
         state.held.insert(request.job, copies);
         state.shown.insert((request.job, instant), taken.clone());
         state.taken.insert(request.job, (instant, taken));
-        Ok(Snapshot { instant, obtained: Consistency::Crash, disks, warnings: Vec::new() })
+        Ok(Snapshot { instant, obtained: Consistency::Crash, disks, warnings: Vec::new(), lasting: true })
     }
 
     async fn open(&self, disk: &DiskSnapshot) -> Result<Box<dyn DiskReader>> {

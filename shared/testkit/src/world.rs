@@ -1,16 +1,19 @@
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use object_store::path::Path;
 use stillpoint_events::Outgoing;
 use stillpoint_format::Secret;
 use stillpoint_handler::Functions;
-use stillpoint_jobs::{Carrier, Engine, Job, Operation, Request, Wiring};
+use stillpoint_jobs::{Carrier, Engine, Job, KeptSnapshot, Operation, Request, Wiring};
 use stillpoint_model::{Consistency, DiskName, Error, ItemName, JobId, PointId, Result};
 use stillpoint_notify::Telling;
 use stillpoint_ports::{Clock, DiskSource, Platforms, TargetDisk};
 use stillpoint_runtime::{Host, JobLock, adopt_unfinished, begin_backup, begin_job};
 use stillpoint_store::Store;
-use stillpoint_vault::{Draft, Item, Point, Vault};
+use stillpoint_vault::{Draft, Item, Point, PointDisk, Vault};
 
 use crate::{Content, Courier, Disk, FaultyStore, InlineCpu, Manners, MemoryPlatform, MemoryTarget, SITE, TestClock, TestRandom};
 
@@ -201,13 +204,26 @@ impl World {
     /// # Errors
     /// As [`World::run`].
     pub async fn take_on(&self) -> Result<Vec<Job>> {
-        let adopted = adopt_unfinished(&self.engine, HOST).await?;
+        let mut adopted = adopt_unfinished(&self.engine, HOST).await?;
+        let kept = self.engine.kept_snapshots().await?;
+        adopted.events.extend(self.engine.expired_snapshots(&kept, HOST, Carrier::Process, |_| false).await?);
         let jobs: Vec<JobId> = adopted.jobs.iter().map(|job| job.id).collect();
         self.run(&jobs, adopted.events, adopted.locks).await
     }
 
     fn backup_of(item: &ItemName) -> Operation {
-        Operation::Backup { item: item.clone(), wanted: Consistency::Crash, keep_until: None, slot: None }
+        Self::keeping_backup_of(item, 0)
+    }
+
+    fn keeping_backup_of(item: &ItemName, instant_restore_seconds: u32) -> Operation {
+        Operation::Backup {
+            item: item.clone(),
+            wanted: Consistency::Crash,
+            keep_until: None,
+            slot: None,
+            instant_restore_seconds,
+            snapshot_only: false,
+        }
     }
 
     /// Backs a machine up and returns the ended job.
@@ -216,6 +232,15 @@ impl World {
     /// As [`begin_backup`] and [`World::run`].
     pub async fn backup(&self, item: &ItemName) -> Result<Job> {
         let begun = begin_backup(&self.engine, Self::request(Self::backup_of(item))).await?;
+        self.only(self.run(&[begun.job.id], begun.events, begun.lock.into_iter().collect()).await?)
+    }
+
+    /// Backs a machine up, keeps the snapshot for so many seconds, and returns the ended job.
+    ///
+    /// # Errors
+    /// As [`World::backup`].
+    pub async fn backup_keeping(&self, item: &ItemName, seconds: u32) -> Result<Job> {
+        let begun = begin_backup(&self.engine, Self::request(Self::keeping_backup_of(item, seconds))).await?;
         self.only(self.run(&[begun.job.id], begun.events, begun.lock.into_iter().collect()).await?)
     }
 
@@ -249,14 +274,20 @@ impl World {
     /// Where a restore of this point puts its disks, under `folder`.
     #[must_use]
     pub fn places(point: &Point, folder: &str) -> Vec<TargetDisk> {
-        let place = |disk: &stillpoint_vault::PointDisk| TargetDisk {
+        Self::places_of(&point.disks, folder)
+    }
+
+    /// The same for these disks.
+    #[must_use]
+    pub fn places_of(disks: &[PointDisk], folder: &str) -> Vec<TargetDisk> {
+        let place = |disk: &PointDisk| TargetDisk {
             name: disk.name.clone(),
             size_bytes: disk.size_bytes,
             data_bytes: disk.size_bytes,
             location: format!("{folder}/{}", disk.name),
             overwrite: false,
         };
-        point.disks.iter().map(place).collect()
+        disks.iter().map(place).collect()
     }
 
     /// Restores a point under `folder` and returns the ended job.
@@ -265,7 +296,7 @@ impl World {
     /// As [`begin_job`] and [`World::run`].
     pub async fn restore(&self, item: &ItemName, id: PointId, folder: &str) -> Result<Job> {
         let disks = Self::places(&self.vault().point(item, id).await?, folder);
-        let what = Operation::Restore { item: item.clone(), point: id, disks };
+        let what = Operation::Restore { item: item.clone(), point: id, disks, snapshot: None };
         let begun = begin_job(&self.engine, Self::request(what)).await?;
         self.only(self.run(&[begun.job.id], begun.events, begun.lock.into_iter().collect()).await?)
     }
@@ -276,10 +307,47 @@ impl World {
     /// As [`begin_job`] and [`Courier::deliver`].
     pub async fn restore_by(&self, item: &ItemName, id: PointId, folder: &str, seed: u64, manners: Manners) -> Result<Job> {
         let disks = Self::places(&self.vault().point(item, id).await?, folder);
-        let what = Operation::Restore { item: item.clone(), point: id, disks };
+        let what = Operation::Restore { item: item.clone(), point: id, disks, snapshot: None };
         let begun = begin_job(&self.engine, Self::request(what)).await?;
         self.courier(seed, manners).deliver(begun.job.id, begun.events).await?;
         self.engine.job(begun.job.id).await
+    }
+
+    /// Restores the kept snapshot of backup `of`, under `folder`, and returns the ended job.
+    ///
+    /// # Errors
+    /// `missing` when it is not kept; as [`begin_job`] and [`World::run`].
+    pub async fn restore_snapshot(&self, of: JobId, folder: &str) -> Result<Job> {
+        let listing = self.engine.kept_snapshot_of(&self.engine.job(of).await?).await?;
+        let listing = listing.ok_or_else(|| Error::missing(format!("job {of} keeps no snapshot")))?;
+        let KeptSnapshot { item, point, disks, .. } = self.engine.read_kept(&listing).await?;
+        let disks = Self::places_of(&disks, folder);
+        let begun = begin_job(&self.engine, Self::request(Operation::Restore { item, point, disks, snapshot: Some(of) })).await?;
+        self.only(self.run(&[begun.job.id], begun.events, begun.lock.into_iter().collect()).await?)
+    }
+
+    /// What is wrong with kept snapshots whose time is not over: each is restored and compared with what the disks were.
+    ///
+    /// # Errors
+    /// As the store.
+    pub async fn wrong_snapshots(&self) -> Result<Vec<String>> {
+        let mut wrong = Vec::new();
+        for listing in self.engine.kept_snapshots().await?.into_iter().filter(|kept| !kept.is_over(self.clock.now())) {
+            let (id, kept) = (listing.job, self.engine.read_kept(&listing).await?);
+            let folder = format!("kept-{}", self.random.next());
+            let job = self.restore_snapshot(id, &folder).await?;
+            let shown = self.platform.shown(id, kept.instant).unwrap_or_default();
+            for (name, disk) in &shown {
+                let restored = self.target.take(&format!("{folder}/{name}"));
+                if restored.as_ref().is_none_or(|restored| disk.difference(restored).is_some()) {
+                    wrong.push(format!("the snapshot of job {id} does not restore disk {name}: {:?}", job.newest.reason));
+                }
+            }
+            if shown.len() != kept.disks.len() {
+                wrong.push(format!("job {id} keeps a snapshot that it never took"));
+            }
+        }
+        Ok(wrong)
     }
 
     fn only(&self, mut jobs: Vec<Job>) -> Result<Job> {
@@ -367,7 +435,12 @@ impl World {
     pub async fn leftovers(&self) -> Result<Vec<String>> {
         let mut wrong = Vec::new();
         wrong.extend(self.engine.unfinished().await?.iter().map(|job| format!("job {job} has not ended")));
-        wrong.extend(self.platform.held().iter().map(|job| format!("the snapshot of job {job} was not given back")));
+        let now = self.clock.now();
+        let kept = self.engine.kept_snapshots().await?.into_iter().filter(|kept| !kept.is_over(now)).map(|kept| kept.job);
+        let kept: BTreeSet<JobId> = kept.collect();
+        let held: BTreeSet<JobId> = self.platform.held().into_iter().collect();
+        wrong.extend(held.difference(&kept).map(|job| format!("the snapshot of job {job} was not given back")));
+        wrong.extend(kept.difference(&held).map(|job| format!("the snapshot of job {job} is to be kept and is gone")));
         wrong.extend(self.target.partial().iter().map(|job| format!("job {job} left a half restored disk")));
         let audit = self.vault().audit().await?;
         wrong.extend(audit.findings.iter().map(|found| format!("audit: {} {}", found.object, found.problem)));

@@ -33,6 +33,10 @@ pub enum Name {
     Slot(Timestamp, Subject),
     /// `ticks/<seq>.json`: what the timer found and decided. Ten digits: one a minute must do for centuries.
     Tick(u32),
+    /// `snapshots/<item>/<job>/kept-<until>.json`: the snapshot of a backup that is kept for instant restore, until that instant.
+    KeptSnapshot(ItemName, JobId, Timestamp),
+    /// `snapshots/<item>/<job>/released.json`: it was given back.
+    ReleasedSnapshot(ItemName, JobId),
     /// `alarms/<kind>/<machine or @task>/<seq>-<state>.json`
     Alarm(AlarmKey, u32, AlarmState),
     /// `fleet/<hash>.json`: the newest records of all machines and policies, whose names have this hash, in one object.
@@ -100,6 +104,8 @@ impl Name {
     pub const SLOTS: &'static str = "slots";
     /// Folder of the timer's log.
     pub const TICKS: &'static str = "ticks";
+    /// Folder of all kept snapshots.
+    pub const SNAPSHOTS: &'static str = "snapshots";
     /// Folder of all alarms.
     pub const ALARMS: &'static str = "alarms";
     /// Folder of the fleet's digests.
@@ -129,6 +135,18 @@ impl Name {
     #[must_use]
     pub fn slots_folder(due: Timestamp) -> String {
         format!("slots/{}", due.strftime(INSTANT))
+    }
+
+    /// Folder of one machine's kept snapshots.
+    #[must_use]
+    pub fn snapshots_folder(item: &ItemName) -> String {
+        format!("snapshots/{item}")
+    }
+
+    /// Folder of one job's kept snapshot.
+    #[must_use]
+    pub fn snapshot_folder(item: &ItemName, job: JobId) -> String {
+        format!("snapshots/{item}/{job}")
     }
 
     /// Folder of one alarm's records.
@@ -196,6 +214,10 @@ impl fmt::Display for Name {
             Self::Settings(seq) => write!(f, "settings/{seq:06}.json"),
             Self::Slot(due, subject) => write!(f, "{}/{subject}.json", Self::slots_folder(*due)),
             Self::Tick(seq) => write!(f, "ticks/{seq:010}.json"),
+            Self::KeptSnapshot(item, job, until) => {
+                write!(f, "{}/kept-{}.json", Self::snapshot_folder(item, *job), until.strftime(INSTANT))
+            }
+            Self::ReleasedSnapshot(item, job) => write!(f, "{}/released.json", Self::snapshot_folder(item, *job)),
             Self::Alarm(alarm, seq, state) => write!(f, "{}/{seq:06}-{state}.json", Self::alarm_folder(alarm)),
             Self::Fleet(hash) => write!(f, "fleet/{hash}.json"),
             Self::Collect(seq) => write!(f, "collect/{seq:06}.json"),
@@ -243,6 +265,11 @@ fn parse(text: &str) -> Option<Name> {
         ["settings", seq] => Name::Settings(json(seq)?),
         ["slots", due, subject] => Name::Slot(instant(due)?, subject.strip_suffix(".json")?.parse().ok()?),
         ["ticks", seq] => Name::Tick(json(seq)?),
+        ["snapshots", item, job, "released.json"] => Name::ReleasedSnapshot(item.parse().ok()?, job.parse().ok()?),
+        ["snapshots", item, job, kept] => {
+            let until = kept.strip_prefix("kept-")?.strip_suffix(".json")?;
+            Name::KeptSnapshot(item.parse().ok()?, job.parse().ok()?, instant(until)?)
+        }
         ["alarms", kind, subject, record] => {
             let (seq, state) = worded(record)?;
             Name::Alarm(AlarmKey { kind: kind.parse().ok()?, subject: subject.parse().ok()? }, seq, state.parse().ok()?)
@@ -318,6 +345,11 @@ mod tests {
             ),
             (Name::Slot(Timestamp::UNIX_EPOCH, Subject::Task(Task::Prune)), "slots/19700101T000000Z/@prune.json".to_owned()),
             (Name::Tick(7), "ticks/0000000007.json".to_owned()),
+            (
+                Name::KeptSnapshot(item.clone(), job, "2026-03-25T02:30:01Z".parse().unwrap()),
+                format!("snapshots/web-01/{job}/kept-20260325T023001Z.json"),
+            ),
+            (Name::ReleasedSnapshot(item.clone(), job), format!("snapshots/web-01/{job}/released.json")),
             (
                 Name::Alarm("slot-missed/web-01".parse().unwrap(), 1, AlarmState::Raised),
                 "alarms/slot-missed/web-01/000001-raised.json".to_owned(),

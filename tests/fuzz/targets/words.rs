@@ -124,6 +124,8 @@ fn names() -> Vec<Vec<u8>> {
         "slots/20260323T023000Z/web-01.json",
         "slots/19700101T000000Z/@prune.json",
         "ticks/0000000007.json",
+        "snapshots/web-01/01M82F1K1G1QZHN76V01SPE78D/kept-20260323T023000Z.json",
+        "snapshots/web-01/01M82F1K1G1QZHN76V01SPE78D/released.json",
         "alarms/slot-missed/web-01/000001-raised.json",
         "fleet/5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e.json",
         "collect/000001.json",

@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 use stillpoint_events::Outgoing;
 use stillpoint_fleet::Fleet;
-use stillpoint_jobs::{Carrier, Engine, Operation, Request};
+use stillpoint_jobs::{Carrier, Engine, KeptSnapshot, Operation, Request};
 use stillpoint_model::{Consistency, Error, ItemName, MarkKind, PointId, Result};
 use stillpoint_runtime::{begin_backup, begin_job};
 use stillpoint_testkit::{SITE, TestRandom, World};
@@ -16,7 +16,7 @@ use crate::installation::{Machine, disk, disk_name, policy, scribble};
 pub(crate) enum Command {
     /// Back a machine up; for so many days, where it says so.
     Backup(ItemName, Option<i64>),
-    /// Restore one of a machine's points under a folder; the number chooses which.
+    /// Restore one of a machine's points, or kept snapshots, under a folder; the number chooses which.
     Restore(ItemName, u64, String),
     /// Put a machine's disks on record.
     Enlist(Machine),
@@ -74,14 +74,25 @@ impl Command {
         match self {
             Self::Backup(item, days) => {
                 let keep_until = days.map(|days| later(vault.clock().now(), days));
-                let what = Operation::Backup { item, wanted: Consistency::Crash, keep_until, slot: None };
+                // Two thirds of those that are kept for days keep their snapshots for hours.
+                let instant_restore_seconds = days.map_or(0, |days| u32::try_from(days % 3 * 40_000).unwrap_or(0));
+                let wanted = Consistency::Crash;
+                let what =
+                    Operation::Backup { item, wanted, keep_until, slot: None, instant_restore_seconds, snapshot_only: false };
                 Ok(begin_backup(engine, request(what)).await?.events)
             }
             Self::Restore(item, number, folder) => {
+                let kept = engine.kept_snapshots_of(&item).await?;
+                if let Some(listing) = chosen(&kept, number).filter(|_| number % 3 == 0) {
+                    let KeptSnapshot { job, point, disks, .. } = engine.read_kept(listing).await?;
+                    let disks = World::places_of(&disks, &folder);
+                    let what = Operation::Restore { item, point, disks, snapshot: Some(job) };
+                    return Ok(begin_job(engine, request(what)).await?.events);
+                }
                 let points = vault.point_ids(&item).await?;
                 let Some(id) = chosen(&points, number) else { return Ok(Vec::new()) };
                 let disks = World::places(&vault.point(&item, *id).await?, &folder);
-                Ok(begin_job(engine, request(Operation::Restore { item, point: *id, disks })).await?.events)
+                Ok(begin_job(engine, request(Operation::Restore { item, point: *id, disks, snapshot: None })).await?.events)
             }
             Self::Enlist(machine) => vault.write_item(&machine.item(vault.clock()), true).await.map(|()| Vec::new()),
             Self::Edit(seed) => {

@@ -84,9 +84,11 @@ pub(crate) fn policy(random: &TestRandom) -> Result<Policy> {
     let schedule: String =
         runs.iter().map(|run| format!("[[schedule]]\n{run}\nwindow = \"1h\"\ntime_zone = \"{zone}\"\n")).collect();
     let (last, daily, weekly) = (1 + random.below(4), 1 + random.below(4), 1 + random.below(2));
+    let instant = (last + daily) % 3;
     let text = format!(
         "name = \"all\"\n[applies_to]\ntags = {{ group = \"all\" }}\n{schedule}\
-         [retention]\nkeep_last = {last}\ndaily = {daily}\nweekly = {weekly}\n"
+         [retention]\nkeep_last = {last}\ndaily = {daily}\nweekly = {weekly}\n\
+         [limits]\ninstant_restore_days = {instant}\n"
     );
     stillpoint_policy_file::from_toml(&text).map_err(|error| Error::invalid(error.to_string()))
 }

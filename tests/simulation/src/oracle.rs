@@ -3,6 +3,7 @@
 mod damage;
 mod end;
 mod keeping;
+mod kept;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,7 +12,7 @@ use std::{
 
 use jiff::Timestamp;
 use stillpoint_events::Function;
-use stillpoint_jobs::{Engine, Operation};
+use stillpoint_jobs::{Engine, KeptListing, KeptSnapshot, Operation};
 use stillpoint_model::{ItemName, JobId, JobState, MarkKind, PointId, Result};
 use stillpoint_testkit::{Call, CallKind, FaultyStore, TestRandom, World};
 use stillpoint_vault::{Mark, Name};
@@ -63,6 +64,8 @@ pub(crate) struct Oracle {
     done: BTreeMap<JobId, i64>,
     damage: BTreeMap<String, Damage>,
     slots: BTreeMap<(ItemName, Timestamp), JobId>,
+    /// Snapshots that were ever kept.
+    kept: BTreeMap<JobId, KeptSnapshot>,
     pub(crate) violations: Vec<String>,
 }
 
@@ -82,6 +85,7 @@ impl Oracle {
             done: BTreeMap::new(),
             damage: BTreeMap::new(),
             slots: BTreeMap::new(),
+            kept: BTreeMap::new(),
             violations: Vec::new(),
         })
     }
@@ -111,6 +115,13 @@ impl Oracle {
         match name {
             Name::Point(item, id) => self.committed(item, id, tally).await,
             Name::Mark(item, id, seq, kind) => self.marked(&item, id, (seq, kind), tally).await,
+            Name::KeptSnapshot(item, job, until) => {
+                let kept = self.engine.read_kept(&KeptListing { item, job, until }).await?;
+                self.kept.insert(job, kept);
+                tally.count("snapshots kept", 1);
+                Ok(())
+            }
+            Name::ReleasedSnapshot(_, job) => self.given_back(world, job, tally).await,
             Name::Ledger(job, _, state) if state.is_end() => self.ended(world, job, state, tally).await,
             _ => Ok(()),
         }
@@ -252,11 +263,17 @@ impl Oracle {
         self.done.insert(id, self.time.now());
         match &job.request.what {
             Operation::Backup { .. } if !self.points.values().any(|known| known.job == id) => {
-                self.violated("I17 completed means done", format!("backup {id} has no point"));
+                let promised = job.newest.outcome.as_ref().and_then(|outcome| outcome.kept.as_ref());
+                if state == JobState::Completed || promised.is_none() || !self.kept.contains_key(&id) {
+                    self.violated("I17 completed means done", format!("backup {id} has neither point nor snapshot"));
+                }
+                tally.count("backup has its snapshot only", 1);
             }
-            Operation::Restore { item, point, disks } => {
-                let Some(known) = self.points.get(&(item.clone(), *point)) else { return Ok(()) };
-                let shown = world.platform.shown(known.job, known.instant).unwrap_or_default();
+            Operation::Restore { item, point, disks, snapshot } => {
+                let known = self.points.get(&(item.clone(), *point)).map(|known| (known.job, known.instant));
+                let kept = snapshot.and_then(|job| Some((job, self.kept.get(&job)?.instant)));
+                let Some((of, instant)) = kept.or(known) else { return Ok(()) };
+                let shown = world.platform.shown(of, instant).unwrap_or_default();
                 for place in disks {
                     let disk = shown.iter().find(|(name, _)| *name == place.name).map(|(_, disk)| disk);
                     if disk.is_none() || disk != world.target.take(&place.location).as_ref() {

@@ -76,7 +76,14 @@ impl<'a> Bench<'a> {
     pub async fn job(&self) -> Job {
         let disk: DiskName = "os".parse().expect("a name");
         self.world.protect(&item(), &[disk]).await.expect("a machine");
-        let what = Operation::Backup { item: item(), wanted: Consistency::Crash, keep_until: None, slot: None };
+        let what = Operation::Backup {
+            item: item(),
+            wanted: Consistency::Crash,
+            keep_until: None,
+            slot: None,
+            instant_restore_seconds: 0,
+            snapshot_only: false,
+        };
         let request = Request { what, host: SITE.to_owned(), carrier: Carrier::Broker };
         begin_backup(&self.world.engine, request).await.expect("a job begins").job
     }

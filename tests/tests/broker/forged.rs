@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 
 use stillpoint_events::{
     BackupRequested, CollectRequested, Contract, Envelope, JobEnded, Outgoing, PruneRequested, RecoveryPointCommitted,
-    RestoreRequested, RestoreSegmentPlanned, RestoreSegmentsWritten, SegmentPlanned, SegmentsTransferred, VerifyRequested,
-    VerifySegmentPlanned, VerifySegmentsRead, all,
+    RestoreRequested, RestoreSegmentPlanned, RestoreSegmentsWritten, SegmentPlanned, SegmentsTransferred, SnapshotExpired,
+    VerifyRequested, VerifySegmentPlanned, VerifySegmentsRead, all,
 };
 use stillpoint_jobs::{Carrier, Job, Operation, Request};
 use stillpoint_model::{Consistency, Extent, ItemName, JobId, JobState, PointId};
@@ -106,6 +106,8 @@ fn forgeries(job: JobId, other: PointId) -> Vec<Vec<Outgoing>> {
         Outgoing::new(&SegmentsTransferred { job }),
         committed(item(), other),
         committed(item(), nobody),
+        Outgoing::new(&SnapshotExpired { item: item(), job }),
+        Outgoing::new(&SnapshotExpired { item: foreign.clone(), job }),
         committed(foreign, other),
         Outgoing::new(&JobEnded { job }),
         Outgoing::new(&RestoreRequested { job }),
@@ -134,7 +136,14 @@ async fn assert_unharmed(world: &World, job: &Job, post: &Post<'_>, what: &str) 
 async fn no_forged_message_harms_a_backup() {
     let scene = scene(1).await;
     let begin = |world: World| async move {
-        let what = Operation::Backup { item: item(), wanted: Consistency::Crash, keep_until: None, slot: None };
+        let what = Operation::Backup {
+            item: item(),
+            wanted: Consistency::Crash,
+            keep_until: None,
+            slot: None,
+            instant_restore_seconds: 0,
+            snapshot_only: false,
+        };
         let begun = begin_backup(&world.engine, request(what)).await.unwrap();
         (world, begun)
     };
@@ -162,7 +171,7 @@ async fn no_forged_message_harms_a_restore() {
     let begin = |world: World| async move {
         let point = world.vault().point(&item(), scene.other).await.unwrap();
         let disks = World::places(&point, "restored");
-        let what = Operation::Restore { item: item(), point: scene.other, disks };
+        let what = Operation::Restore { item: item(), point: scene.other, disks, snapshot: None };
         let begun = begin_job(&world.engine, request(what)).await.unwrap();
         (world, begun)
     };
@@ -189,7 +198,14 @@ async fn no_forged_message_harms_a_restore() {
 #[tokio::test]
 async fn an_event_of_another_site_or_of_no_job_is_parked() {
     let scene = scene(3).await;
-    let what = Operation::Backup { item: item(), wanted: Consistency::Crash, keep_until: None, slot: None };
+    let what = Operation::Backup {
+        item: item(),
+        wanted: Consistency::Crash,
+        keep_until: None,
+        slot: None,
+        instant_restore_seconds: 0,
+        snapshot_only: false,
+    };
     let elsewhere = Request { what, host: "elsewhere".to_owned(), carrier: Carrier::Broker };
     let begun = begin_backup(&scene.world.engine, elsewhere).await.unwrap();
     let mut post = Post::new(&scene.world, begun.events);

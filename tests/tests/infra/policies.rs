@@ -123,6 +123,7 @@ pub fn collects(stack: &Stack) -> Vec<String> {
                 "slots/*",
                 "ticks/*",
                 "fleet/*",
+                "snapshots/*",
                 "jobs/*/plan",
                 "jobs/*/done/*",
                 "jobs/*/groups/*",

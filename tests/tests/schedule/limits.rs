@@ -62,6 +62,8 @@ async fn a_backup_on_demand_takes_room_and_is_not_refused() {
         wanted: stillpoint_model::Consistency::Crash,
         keep_until: None,
         slot: None,
+        instant_restore_seconds: 0,
+        snapshot_only: false,
     };
     let settings = world.vault().change_settings(|settings| settings.concurrent = Some(1)).await.unwrap();
     assert_eq!(settings.concurrent, Some(1));

@@ -2,7 +2,7 @@ use std::process::ExitCode;
 
 use serde_json::{Value, json};
 use stillpoint_events::Outgoing;
-use stillpoint_jobs::{Job, Operation};
+use stillpoint_jobs::{Job, KeptUntil, Operation, Outcome};
 use stillpoint_model::{Consistency, Error, ItemName, JobState, Result};
 use stillpoint_runtime::{Begun, begin_backup};
 use stillpoint_vault::Protection;
@@ -10,17 +10,21 @@ use stillpoint_vault::Protection;
 use super::{duration_ms, exit_code, outcome_of};
 use crate::{interrupt::Interrupt, output, remote, session::Session};
 
-pub async fn run(
-    session: &Session,
-    names: Vec<ItemName>,
-    wanted: Consistency,
-    keep: jiff::Span,
-    detach: bool,
-) -> Result<ExitCode> {
+/// What the operator asked for, of each machine.
+#[derive(Clone, Copy)]
+pub struct Wanted {
+    pub consistency: Consistency,
+    /// How long the point is kept.
+    pub keep: jiff::Span,
+    /// How long the snapshot is kept; 0: it is not.
+    pub instant_restore_seconds: u32,
+}
+
+pub async fn run(session: &Session, names: Vec<ItemName>, wanted: Wanted, detach: bool) -> Result<ExitCode> {
     if detach {
-        return self::detach(session, &names, wanted, keep).await;
+        return self::detach(session, &names, wanted).await;
     }
-    let jobs = backup(session, &names, wanted, keep).await?;
+    let jobs = backup(session, &names, wanted).await?;
     let outcomes = jobs.iter().map(outcome_of).collect::<Result<Vec<_>>>()?;
     if session.global.json {
         let mut documents: Vec<Value> = jobs.iter().map(|job| document(session, job)).collect::<Result<_>>()?;
@@ -30,34 +34,41 @@ pub async fn run(
         }
     } else {
         for (job, outcome) in jobs.iter().zip(&outcomes) {
-            output::line(&format!(
-                "{}: point {} in {:.1} s; read {}, changed {}, stored {}",
-                job.request.what.subject(),
-                outcome.point.map(|point| point.to_string()).unwrap_or_default(),
-                duration_ms(job) as f64 / 1000.0,
-                output::bytes(outcome.read_bytes),
-                output::bytes(outcome.changed_bytes),
-                output::bytes(outcome.stored_bytes)
-            ));
+            output::line(&line(job, outcome));
             outcome.warnings.iter().for_each(|warning| output::complain(&format!("warning: {warning}")));
         }
     }
     Ok(exit_code(&outcomes))
 }
 
+/// What a backup came to, on one line.
+fn line(job: &Job, outcome: &Outcome) -> String {
+    let subject = job.request.what.subject();
+    let kept = outcome.kept.as_ref().map(|KeptUntil { until, .. }| format!("; its snapshot is kept until {until}"));
+    let Some(point) = outcome.point else { return format!("{subject}: no point in the vault{}", kept.unwrap_or_default()) };
+    format!(
+        "{subject}: point {point} in {:.1} s; read {}, changed {}, stored {}{}",
+        duration_ms(job) as f64 / 1000.0,
+        output::bytes(outcome.read_bytes),
+        output::bytes(outcome.changed_bytes),
+        output::bytes(outcome.stored_bytes),
+        kept.unwrap_or_default()
+    )
+}
+
 /// Backs the machines up side by side and returns their ended jobs, in order.
-pub async fn backup(session: &Session, names: &[ItemName], wanted: Consistency, keep: jiff::Span) -> Result<Vec<Job>> {
+pub async fn backup(session: &Session, names: &[ItemName], wanted: Wanted) -> Result<Vec<Job>> {
     let mut interrupt = Interrupt::listen()?;
-    let begun = begin(session, names, wanted, keep, &mut interrupt).await?;
+    let begun = begin(session, names, wanted, &mut interrupt).await?;
     session.complete(begun, &mut interrupt).await
 }
 
 /// Leaves the jobs to the workers.
-async fn detach(session: &Session, names: &[ItemName], wanted: Consistency, keep: jiff::Span) -> Result<ExitCode> {
+async fn detach(session: &Session, names: &[ItemName], wanted: Wanted) -> Result<ExitCode> {
     let Some(remote) = &session.remote else {
         return Err(Error::invalid("--detach needs workers: give --broker or set STILLPOINT_BROKER"));
     };
-    let begun = begin(session, names, wanted, keep, &mut Interrupt::listen()?).await?;
+    let begun = begin(session, names, wanted, &mut Interrupt::listen()?).await?;
     let events: Vec<Outgoing> = begun.iter().flat_map(|one| one.events.clone()).collect();
     remote.publish(&events).await?;
     if session.global.json {
@@ -76,8 +87,7 @@ async fn detach(session: &Session, names: &[ItemName], wanted: Consistency, keep
 async fn begin(
     session: &Session,
     names: &[ItemName],
-    wanted: Consistency,
-    keep: jiff::Span,
+    Wanted { consistency: wanted, keep, instant_restore_seconds }: Wanted,
     interrupt: &mut Interrupt,
 ) -> Result<Vec<Begun>> {
     let now = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC);
@@ -101,7 +111,15 @@ async fn begin(
         if session.remote.is_none() || remote::is_here(&item.site.parse()?) {
             session.platforms.get(&item.platform)?.inspect(&item.disks).await?;
         }
-        let what = Operation::Backup { item: name.clone(), wanted, keep_until: Some(keep_until), slot: None };
+        let keep_until = Some(keep_until);
+        let what = Operation::Backup {
+            item: name.clone(),
+            wanted,
+            keep_until,
+            slot: None,
+            instant_restore_seconds,
+            snapshot_only: false,
+        };
         requests.push(session.request(what, &item.site));
     }
     session.take_on_unfinished(interrupt).await?;
@@ -138,6 +156,7 @@ fn document(session: &Session, job: &Job) -> Result<Value> {
     Ok(json!({
         "job": job.id,
         "point": outcome.point,
+        "kept": outcome.kept,
         "state": job.state(),
         "warnings": outcome.warnings,
         "disks": disks,

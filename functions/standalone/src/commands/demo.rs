@@ -145,7 +145,8 @@ async fn point_of(session: &Session, disk: &Path, replace: bool) -> Result<Job> 
     let item = Item::new(name.clone(), "image", &host_name(), disks, jiff::Timestamp::now());
     session.platforms.get(&item.platform)?.inspect(&item.disks).await?;
     session.vault.write_item(&item, replace).await?;
-    let jobs = backup::backup(session, &[name], Consistency::Crash, jiff::Span::new().days(1)).await?;
+    let wanted = backup::Wanted { consistency: Consistency::Crash, keep: jiff::Span::new().days(1), instant_restore_seconds: 0 };
+    let jobs = backup::backup(session, &[name], wanted).await?;
     jobs.into_iter().next().ok_or_else(|| Error::internal("a job has no result"))
 }
 

@@ -1,11 +1,11 @@
 use std::{process::ExitCode, time::Duration};
 
 use serde_json::{Value, json};
-use stillpoint_jobs::{Carrier, Engine, Job, Operation, Request};
+use stillpoint_jobs::{Carrier, Engine, Job, KeptUntil, Operation, Request};
 use stillpoint_model::{Error, JobId, JobState, Result};
 use stillpoint_runtime::{JobLock, host_name};
 
-use super::duration_ms;
+use super::{duration_ms, phases};
 use crate::{args::Jobs as Command, failure, output, session::Session};
 
 /// Jobs listed; older ones are shown by id.
@@ -85,16 +85,30 @@ async fn segments(engine: &Engine, job: &Job) -> Result<(u32, u32)> {
     Ok((total - outstanding.len() as u32, total))
 }
 
+/// The snapshot that a backup keeps, also while it is under way.
+async fn kept(engine: &Engine, job: &Job) -> Result<Option<KeptUntil>> {
+    match engine.kept_snapshot_of(job).await? {
+        Some(listing) => Ok(Some((&engine.read_kept(&listing).await?).into())),
+        None => Ok(None),
+    }
+}
+
 async fn show(session: &Session, job: &Job) -> Result<ExitCode> {
     let (done, total) = segments(&session.engine, job).await?;
     let mut document = summary(job);
     if let Value::Object(fields) = &mut document {
         fields.insert("segments".to_owned(), json!({ "done": done, "total": total }));
         fields.insert("duration_ms".to_owned(), json!(duration_ms(job)));
+        if let Some(phases) = phases::of(job) {
+            fields.insert("phases".to_owned(), json!(phases));
+            fields.insert("kept".to_owned(), json!(kept(&session.engine, job).await?));
+        }
         if let Some(outcome) = &job.newest.outcome {
             let outcome =
                 serde_json::to_value(outcome).map_err(|error| Error::internal("cannot write JSON").with_source(error))?;
-            fields.extend(outcome.as_object().cloned().unwrap_or_default());
+            let outcome = outcome.as_object().cloned().unwrap_or_default();
+            // What is kept now counts, and not what was when the job ended.
+            fields.extend(outcome.into_iter().filter(|(name, _)| name != "kept"));
         }
     }
     if session.global.json {

@@ -7,10 +7,12 @@ mod dead;
 mod demo;
 mod image;
 mod import;
+pub mod instant;
 mod jobs;
 mod kept;
 mod machine;
 mod machine_stop;
+mod phases;
 mod point;
 mod points;
 mod policy;
@@ -52,8 +54,9 @@ pub async fn run(cli: Cli) -> Result<ExitCode> {
         Command::Vault(command) => vault::run(global, command).await,
         Command::Machine(command) => machine::run(&Session::open(global).await?, command).await,
         Command::Policy(command) => policy::run(&Session::open(global).await?, command).await,
-        Command::Backup { names, consistency, keep, detach } => {
-            backup::run(&Session::open(global).await?, names, consistency, keep, detach).await
+        Command::Backup { names, consistency, keep, instant, detach } => {
+            let wanted = backup::Wanted { consistency, keep, instant_restore_seconds: instant };
+            backup::run(&Session::open(global).await?, names, wanted, detach).await
         }
         Command::Points { name, all } => points::run(&Session::open(global).await?, &name, all).await,
         Command::Point(command) => point::run(&Session::open(global).await?, command).await,

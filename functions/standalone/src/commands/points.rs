@@ -2,10 +2,14 @@ use std::process::ExitCode;
 
 use serde_json::{Map, Value, json};
 use stillpoint_fleet::Kept;
+use stillpoint_jobs::KeptSnapshot;
 use stillpoint_model::{ErrorKind, ItemName, MarkKind, Result};
 use stillpoint_vault::{Mark, Point};
 
-use super::kept::{self, Outlook};
+use super::{
+    instant::{self, Snapshots},
+    kept::{self, Outlook},
+};
 use crate::{failure, output, session::Session};
 
 /// A point to be shown and what it holds alone.
@@ -16,9 +20,13 @@ struct Row<'a> {
     tombstone: Option<Mark>,
     /// Why it is held.
     hold: Option<Mark>,
+    /// Its snapshot, if that is kept.
+    snapshot: Option<KeptSnapshot>,
 }
 
 pub async fn run(session: &Session, name: &ItemName, all: bool) -> Result<ExitCode> {
+    // Snapshots first: one whose point is committed meanwhile is found there, too.
+    let mut snapshots = Snapshots::of(&session.engine, name).await?;
     let Outlook { keeping, .. } = Outlook::of(session, name).await?;
     let points: Vec<Point> = keeping.points.iter().map(|kept| kept.point.clone()).collect();
     // Deleted points count: as long as they are there, what they share is shared.
@@ -26,23 +34,25 @@ pub async fn run(session: &Session, name: &ItemName, all: bool) -> Result<ExitCo
     let alone_of = |position: usize| alone.as_ref().ok().map(|alone| alone[position]);
     let (mut shown, mut hidden) = (Vec::new(), 0);
     for (position, kept) in keeping.points.iter().enumerate() {
+        let snapshot = snapshots.kept.remove(&kept.point.id);
         if !all && kept::deleted_until(kept).is_some() {
             hidden += 1;
             continue;
         }
         let tombstone = mark(session, name, kept, kept.entry.deleted(), MarkKind::Deleted).await?;
         let hold = mark(session, name, kept, kept.entry.held(), MarkKind::Held).await?;
-        shown.push(Row { kept, alone_bytes: alone_of(position), tombstone, hold });
+        shown.push(Row { kept, alone_bytes: alone_of(position), tombstone, hold, snapshot });
     }
     if session.global.json {
         let unreadable = keeping
             .unreadable
             .iter()
             .map(|(id, error)| json!({ "id": id, "state": "damaged", "damaged": true, "reason": error.one_line() }));
-        let documents: Vec<Value> = shown.iter().map(document).chain(unreadable).collect();
+        let only_snapshots = snapshots.kept.values().map(instant::document);
+        let documents: Vec<Value> = shown.iter().map(document).chain(only_snapshots).chain(unreadable).collect();
         output::json(&json!({ "points": documents, "deleted_points_not_shown": hidden }))?;
     } else {
-        show(&shown);
+        show(&shown, snapshots.kept.values());
         if hidden > 0 {
             output::line(&format!("{hidden} deleted points are not shown; see `stillpoint points {name} --all`"));
         }
@@ -50,7 +60,10 @@ pub async fn run(session: &Session, name: &ItemName, all: bool) -> Result<ExitCo
             output::complain(&format!("point {id} is damaged: {}", error.one_line()));
         }
     }
-    let whole = keeping.unreadable.is_empty() && alone.is_ok();
+    for (job, error) in &snapshots.damaged {
+        output::complain(&format!("nobody knows whether the snapshot of job {job} is kept: {}", error.one_line()));
+    }
+    let whole = keeping.unreadable.is_empty() && alone.is_ok() && snapshots.damaged.is_empty();
     Ok(if whole { ExitCode::SUCCESS } else { ExitCode::from(failure::WARNINGS) })
 }
 
@@ -72,15 +85,16 @@ fn why(Row { kept, tombstone, hold, .. }: &Row<'_>) -> String {
     own.into_iter().chain(tombstone).chain(hold).collect::<Vec<_>>().join("; ")
 }
 
-fn show(rows: &[Row<'_>]) {
+fn show<'a>(rows: &[Row<'_>], only_snapshots: impl Iterator<Item = &'a KeptSnapshot>) {
     let cells = |row: &Row<'_>| {
-        let Row { kept, alone_bytes, .. } = row;
+        let Row { kept, alone_bytes, snapshot, .. } = row;
         let Kept { point, verdict, .. } = kept;
         vec![
             point.id.to_string(),
             kept::instant(point.instant),
             point.consistency.obtained.to_string(),
-            "vault".to_owned(),
+            instant::tier(snapshot.as_ref()).to_owned(),
+            instant::until(snapshot.as_ref()),
             output::bytes(point.size_bytes()),
             output::bytes(point.stored_bytes),
             alone_bytes.map_or_else(|| "?".to_owned(), output::bytes),
@@ -90,16 +104,29 @@ fn show(rows: &[Row<'_>]) {
             kept::state(kept),
         ]
     };
-    let heads = ["POINT", "TIME", "CONSISTENCY", "TIER", ">SIZE", ">STORED", ">ALONE", "KEPT UNTIL", "WHY", "MADE", "STATE"];
-    output::table(&heads, rows.iter().map(cells).collect());
+    let heads = [
+        "POINT",
+        "TIME",
+        "CONSISTENCY",
+        "TIER",
+        "SNAPSHOT UNTIL",
+        ">SIZE",
+        ">STORED",
+        ">ALONE",
+        "KEPT UNTIL",
+        "WHY",
+        "MADE",
+        "STATE",
+    ];
+    output::table(&heads, rows.iter().map(cells).chain(only_snapshots.map(instant::cells)).collect());
 }
 
-fn document(Row { kept, alone_bytes, tombstone, hold }: &Row<'_>) -> Value {
+fn document(Row { kept, alone_bytes, tombstone, hold, snapshot }: &Row<'_>) -> Value {
     let point = &kept.point;
     let facts = json!({
         "id": point.id,
         "time": point.instant,
-        "tier": "vault",
+        "tier": instant::tier(snapshot.as_ref()),
         "consistency": point.consistency,
         "size_bytes": point.size_bytes(),
         "read_bytes": point.read_bytes,
@@ -116,5 +143,6 @@ fn document(Row { kept, alone_bytes, tombstone, hold }: &Row<'_>) -> Value {
     });
     let Value::Object(mut fields) = facts else { return facts };
     fields.extend(kept::lasting(kept).into_iter().map(|(name, value)| (name.to_owned(), value)).collect::<Map<_, _>>());
+    fields.extend(instant::fields(snapshot.as_ref()).map(|(name, value)| (name.to_owned(), value)));
     Value::Object(fields)
 }

@@ -67,6 +67,7 @@ impl Platform for ImagePlatform {
         let cuts = self.cut(request).await?;
         let instant = self.clock.now();
         let obtained = Consistency::Crash;
+        let lasting = cuts.iter().all(Cut::is_clone);
         let mut warnings: Vec<String> = cuts.iter().filter_map(Cut::warning).collect();
         if request.wanted > obtained {
             warnings.push(format!("platform image gives {obtained} consistency; wanted {}", request.wanted));
@@ -76,7 +77,7 @@ impl Platform for ImagePlatform {
             let sources = request.disks.clone();
             blocking(move || snapshot::remove(job, &sources, &[])).await?;
         }
-        Ok(Snapshot { instant, obtained, disks: disks?, warnings })
+        Ok(Snapshot { instant, obtained, disks: disks?, warnings, lasting })
     }
 
     async fn open(&self, disk: &DiskSnapshot) -> Result<Box<dyn DiskReader>> {

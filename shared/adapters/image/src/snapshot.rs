@@ -100,6 +100,11 @@ impl Cut {
         Ok(DiskSnapshot { name: self.disk.name.clone(), size_bytes, extents, baseline: Baseline::Zero, handle })
     }
 
+    /// Whether it is read from a clone, which stays as it is whatever becomes of the disk.
+    pub(crate) fn is_clone(&self) -> bool {
+        self.handle.mode == Mode::Reflink
+    }
+
     /// What the operator should know of how this disk is read.
     pub(crate) fn warning(&self) -> Option<String> {
         let uncounted = self.handle.mode == Mode::Device && self.handle.identity.sectors_written.is_none();

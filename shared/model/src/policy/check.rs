@@ -21,7 +21,7 @@ const WINDOW_MIN: Interval = Interval::from_minutes(10);
 const RETENTION_MAX: [(&str, u32); 5] =
     [("daily", 36_525), ("weekly", 5_218), ("monthly", 1_200), ("yearly", 100), ("keep_last", 8_784)];
 /// Snapshots on the platform cost space and speed; a month of them is no instant restore any more.
-const INSTANT_RESTORE_DAYS_MAX: u32 = 30;
+pub const INSTANT_RESTORE_DAYS_MAX: u32 = 30;
 
 fn ensure(holds: bool, field: impl FnOnce() -> String, reason: impl FnOnce() -> String) -> Checked {
     if holds { Ok(()) } else { Err(PolicyError::new(field(), reason())) }

@@ -56,7 +56,14 @@ async fn vault(clock: Arc<dyn Clock>, random: Arc<dyn Random>) -> Result<Vault> 
 
 /// A job whose segments the messages are about: a worker takes only events of jobs of its site.
 async fn job_at(engine: &Engine, site: &str) -> Result<JobId> {
-    let what = Operation::Backup { item: "throughput".parse()?, wanted: Consistency::Crash, keep_until: None, slot: None };
+    let what = Operation::Backup {
+        item: "throughput".parse()?,
+        wanted: Consistency::Crash,
+        keep_until: None,
+        slot: None,
+        instant_restore_seconds: 0,
+        snapshot_only: false,
+    };
     let request = Request { what, host: site.to_owned(), carrier: Carrier::Broker };
     Ok(engine.create(JobId::new(engine.vault().ulid()), request).await?.id)
 }

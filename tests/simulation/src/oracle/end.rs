@@ -74,7 +74,13 @@ impl Oracle {
             self.violated("I11 every job ends", how);
         }
         for wrong in world.fork().await?.leftovers().await? {
-            if self.ends.keys().any(|job| wrong.contains(&job.to_string())) && !wrong.starts_with("audit") {
+            if self.is_just_over(&wrong) {
+                continue;
+            }
+            let promised = self.kept.keys().find(|job| wrong.contains(&job.to_string()) && wrong.contains("to be kept"));
+            if promised.is_some_and(|job| !self.was_taken_anew(world, *job)) {
+                self.violated("I5 nothing goes before its time", wrong);
+            } else if self.ends.keys().any(|job| wrong.contains(&job.to_string())) && !wrong.starts_with("audit") {
                 tally.count("left over of ended jobs", 1);
             } else if wrong.starts_with("audit") && self.is_of_damage(&wrong) {
                 tally.count("damaged in the end", 1);

@@ -6,7 +6,7 @@ use super::Known;
 use crate::time::MINUTE;
 
 /// Clocks of processes are wrong by ten minutes at most; whoever promised and whoever kept may be wrong in different directions.
-const CLOCKS_APART_MS: i64 = 21 * MINUTE;
+pub(super) const CLOCKS_APART_MS: i64 = 21 * MINUTE;
 
 /// I5: retention keeps what is held, what was promised a time, and the newest point.
 pub(super) fn pruned_too_early(known: &Known, is_newest: bool, now: i64) -> Option<String> {
