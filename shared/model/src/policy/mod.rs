@@ -25,7 +25,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 pub use self::{
-    check::check_tag,
+    check::{check_tag, time_zone},
     clock::{Clock, ClockMargins, Doubt},
     clock_face::{DaySpan, TimeOfDay},
     fault::PolicyError,
