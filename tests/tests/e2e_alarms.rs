@@ -35,7 +35,7 @@ fn key_file(host: &Host) -> PathBuf {
 
 /// The host's vault, opened with its key file, at a time of the test's own.
 async fn opened(host: &Host, now: Timestamp) -> Vault {
-    let store = Store::open(&host.url(), Access::Existing).expect("the vault is there");
+    let store = Store::open(&host.url(), Access::Existing, Arc::new(TestClock::new())).expect("the vault is there");
     let text = fs::read_to_string(key_file(host)).expect("it can be read");
     let (_, secret) = parse_key_file(&text).expect("it is a key file");
     let clock = Arc::new(TestClock::new());

@@ -204,6 +204,12 @@ fn vaults_that_are_none() {
             host.fails(&["--vault", url, "points", "web-01"]);
         }
     }
+    for limit in ["streams=0", "at=08:00-18:00", "at=8-18,streams=2", "at=08:00-18:00,stream=2", "time_zone=Berlin"] {
+        host.fails(&["--vault", &format!("{}?{limit}", host.url()), "points", "web-01"]);
+        let (name, value) = limit.split_once('=').expect("a limit");
+        let name = if name == "streams" { "STREAMS".to_owned() } else { format!("LIMITS_{}", name.to_ascii_uppercase()) };
+        host.set(&format!("STILLPOINT_{name}"), value).fails(&["points", "web-01"]);
+    }
 }
 
 #[test]

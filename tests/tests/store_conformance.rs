@@ -19,14 +19,18 @@ use std::sync::Arc;
 use bytes::Bytes;
 use object_store::path::Path;
 use settling::create_with;
-use stillpoint_model::ErrorKind;
+use stillpoint_model::{ErrorKind, Result};
 use stillpoint_store::{Access, Store};
-use stillpoint_testkit::{CallKind, Content, Fault, FaultyStore, Lie, LyingStore};
+use stillpoint_testkit::{CallKind, Content, Fault, FaultyStore, Lie, LyingStore, TestClock};
 use suite::{conforms, kind};
+
+fn opened(url: &str, access: Access) -> Result<Store> {
+    Store::open(url, access, Arc::new(TestClock::new()))
+}
 
 #[tokio::test]
 async fn memory_conforms() {
-    conforms(Store::open("memory:///", Access::Existing).unwrap()).await;
+    conforms(opened("memory:///", Access::Existing).unwrap()).await;
 }
 
 #[tokio::test]
@@ -43,8 +47,8 @@ async fn the_test_kit_conforms_and_so_does_a_prefix_in_it() {
 async fn a_local_directory_conforms() {
     let folder = tempfile::tempdir().unwrap();
     let url = format!("file://{}/made/on/the way", folder.path().display()).replace(' ', "%20");
-    assert_eq!(kind(Store::open(&url, Access::Existing)), Some(ErrorKind::Missing), "only `vault create` makes folders");
-    conforms(Store::open(&url, Access::Create).unwrap()).await;
+    assert_eq!(kind(opened(&url, Access::Existing)), Some(ErrorKind::Missing), "only `vault create` makes folders");
+    conforms(opened(&url, Access::Create).unwrap()).await;
     assert!(folder.path().join("made/on/the way/a/first").is_file(), "objects are files under their names");
 }
 

@@ -57,8 +57,8 @@ pub struct Session {
 impl Session {
     /// Opens the vault that the options name.
     pub async fn open(global: Global) -> Result<Self> {
-        let store = Store::open(&vault_url(&global)?, Access::Existing)?;
         let (clock, random) = system();
+        let store = Store::open(&vault_url(&global)?, Access::Existing, Arc::clone(&clock))?;
         let identity = Vault::identify(&store).await?;
         let key = Key::at_hand(&global, identity.id)?;
         let vault = key.open(store, Arc::clone(&clock), random).await?;

@@ -1,6 +1,6 @@
 //! Single words: names, numbers with units, times, places.
 
-use std::{fmt::Display, str::FromStr};
+use std::{fmt::Display, str::FromStr, sync::Arc};
 
 use stillpoint_kms::KeyArn;
 use stillpoint_model::{
@@ -8,6 +8,7 @@ use stillpoint_model::{
     policy::{ByteCount, DaySpan, Interval, TimeOfDay},
 };
 use stillpoint_store::{Access, Environment, Store};
+use stillpoint_testkit::TestClock;
 use stillpoint_vault::Name;
 use stillpoint_webhook::SigningSecret;
 
@@ -70,7 +71,7 @@ pub const STORE_URL: Target = Target {
     check: |input| {
         let environment: Environment = std::iter::empty().collect();
         let url = text(input)?;
-        Store::open_in(url, Access::Existing, &environment).map_err(|error| error.one_line())?;
+        Store::open_in(url, Access::Existing, &environment, Arc::new(TestClock::at(0))).map_err(|error| error.one_line())?;
         Ok(url.split(':').next().unwrap_or_default().to_ascii_lowercase())
     },
 };
@@ -103,9 +104,11 @@ const WORDS: [&str; 25] = [
     "arn:aws:kms:eu-central-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab",
 ];
 
-const URLS: [&str; 9] = [
+const URLS: [&str; 11] = [
     "memory:///a",
     "memory:///?streams=4&requests_per_second=10&bytes_per_second=100000",
+    "memory:///?bytes_per_second=10MiB&at=08:00-18:00,bytes_per_second=1MiB,streams=2;22:00-06:00,streams=8&time_zone=Europe/Berlin",
+    "file:///nowhere/at/all?at=00:00-03:00,requests_per_second=5&time_zone=UTC",
     "s3://bucket/prefix?region=eu-central-1&endpoint=http://127.0.0.1:9000&path_style=true",
     "s3://bucket/prefix?storage_class=STANDARD_IA&sse=aws:kms&object_lock=true",
     "az://container/prefix?account=name",

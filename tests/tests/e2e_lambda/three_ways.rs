@@ -56,7 +56,7 @@ fn made(host: &Host, key_file: &Path, report: &Value) -> Made {
 }
 
 async fn chunks(host: &Host, key_file: &Path, point: &str) -> Vec<Option<ChunkId>> {
-    let store = Store::open(&host.url(), Access::Existing).expect("the vault is there");
+    let store = Store::open(&host.url(), Access::Existing, Arc::new(TestClock::new())).expect("the vault is there");
     let text = fs::read_to_string(key_file).expect("there is a key file");
     let (_, secret) = parse_key_file(&text).expect("it is a key file");
     let (clock, random) = (Arc::new(TestClock::new()), Arc::new(TestRandom::new(1)));

@@ -73,7 +73,7 @@ impl Place {
     pub async fn vault(&self) -> Vault {
         let key = fs::read_to_string(text(&self.created, "/key_file")).expect("the key file can be read");
         let (_, secret) = parse_key_file(&key).expect("a key file");
-        let store = Store::open(&self.host.url(), Access::Existing).expect("the vault is there");
+        let store = Store::open(&self.host.url(), Access::Existing, Arc::new(TestClock::new())).expect("the vault is there");
         let clock = TestClock::new();
         clock.jump(Timestamp::now().as_millisecond() - clock.now().as_millisecond());
         Vault::open(store, &secret, Arc::new(clock), Arc::new(TestRandom::new(1))).await.expect("the vault opens")

@@ -29,7 +29,7 @@ pub fn of_days(lab: &Lab, days: i64) -> Host {
 }
 
 async fn copy(host: &Host, key_file: &str, days: i64) {
-    let store = Store::open(&host.url(), Access::Existing).expect("the vault is there");
+    let store = Store::open(&host.url(), Access::Existing, Arc::new(TestClock::new())).expect("the vault is there");
     let (_, secret) = parse_key_file(&fs::read_to_string(key_file).expect("there is a key file")).expect("it is a key file");
     let (clock, random) = (Arc::new(TestClock::new()), Arc::new(TestRandom::new(7)));
     let vault = Vault::open(store, &secret, Arc::<TestClock>::clone(&clock), random).await.expect("the key opens the vault");

@@ -1,15 +1,22 @@
 //! The suite on servers that others wrote, each in a process of its own.
 
-use stillpoint_model::ErrorKind;
+use std::sync::Arc;
+
+use stillpoint_model::{ErrorKind, Result};
 use stillpoint_store::{Access, Environment, Store};
+use stillpoint_testkit::TestClock;
 use stillpoint_tests::servers::{S3Server, azurite, moto, s3rver, seaweedfs};
 
 use crate::suite::{body, conforms, kind};
 
+pub fn opened_in(url: &str, environment: &Environment) -> Result<Store> {
+    Store::open_in(url, Access::Existing, environment, Arc::new(TestClock::new()))
+}
+
 /// Opens a store as somebody with just these environment variables.
 pub fn open(url: &str, variables: &[(&str, &str)]) -> Store {
     let environment: Environment = variables.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
-    Store::open_in(url, Access::Existing, &environment).unwrap()
+    opened_in(url, &environment).unwrap()
 }
 
 fn bucket(server: &S3Server, name: &str) -> Store {

@@ -1,14 +1,14 @@
 //! The suite, lost answers and refusals on the server that misbehaves as it is told.
 
-use std::{num::NonZeroU32, time::Duration};
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use stillpoint_model::{ErrorKind, Result};
-use stillpoint_store::{Access, Environment, Limits, Store};
+use stillpoint_store::{Environment, Store};
 use stillpoint_tests::servers::{Act, ScriptedS3, closed_port};
 
 use crate::{
-    live::open,
+    live::{open, opened_in},
     suite::{body, conforms, kind},
 };
 
@@ -187,6 +187,9 @@ fn a_url_that_cannot_be_meant_is_refused_in_one_line() {
         ("s3://b/p?lock_days=3", "needs lock_mode"),
         ("s3://b/p?lock_mode=governance&lock_days=0", "from 1 to 36500"),
         ("s3://b/p?streams=0", "from 1 to 4294967295"),
+        ("s3://b/p?at=08:00-18:00,streams=TOLD", "(or STILLPOINT_LIMITS_AT) has a mistake in part 1: streams is a whole number"),
+        ("file:///tmp?at=TOLD", "part 1: it begins with a span, not the whole day, as 08:00-18:00"),
+        ("gs://b/p?time_zone=TOLD", "(or STILLPOINT_LIMITS_TIME_ZONE) is not in the time zone database; write a name as"),
         ("s3://b/p?region=a&region=b", "given twice"),
         ("gs://b/p?region=a", "'region' of the vault URL is not known"),
         ("az://c/p?account=a&lock_days=3", "'lock_days' of the vault URL is not known"),
@@ -195,7 +198,7 @@ fn a_url_that_cannot_be_meant_is_refused_in_one_line() {
         ("memory:///?x=y", "'x' of the vault URL is not known"),
         ("ftp://b/p?password=TOLD", "cannot be used"),
     ] {
-        let error = Store::open_in(url, Access::Existing, &environment).unwrap_err();
+        let error = opened_in(url, &environment).unwrap_err();
         let line = error.one_line();
         assert_eq!(error.kind(), ErrorKind::Invalid, "{url}: {line}");
         assert!(line.contains(words) && !line.contains("TOLD") && !line.contains('\n'), "{url}: {line}");
@@ -227,8 +230,7 @@ async fn limits_hold_for_all_clones_of_a_store() {
     creates(&open(&server.url("bucket/p"), &VARIABLES), "all").await;
     assert!(server.most_under_way() > 2, "without a limit nobody waits");
 
-    let slow = Limits { bytes_per_second: NonZeroU32::new(100_000), ..Limits::default() };
-    let store = open(&server.url("bucket/p"), &VARIABLES).limited(slow);
+    let store = open(&format!("{}&bytes_per_second=100kB", server.url("bucket/p")), &VARIABLES);
     let begun = std::time::Instant::now();
     store.create("bytes", body(vec![b'x'; 110_000])).await.unwrap();
     store.get("bytes", 110_000).await.unwrap();

@@ -98,7 +98,8 @@ pub async fn create(global: &Global, recovery_key_file: Option<&Path>, wants_key
     let directory = url::Url::parse(&url).ok().and_then(|url| url.to_file_path().ok());
     let _made = directory.as_deref().map(Folders::missing);
     let (clock, random) = system();
-    let mut draft = Draft::prepare(Store::open(&url, Access::Create)?, clock, random).await?;
+    let store = Store::open(&url, Access::Create, Arc::clone(&clock))?;
+    let mut draft = Draft::prepare(store, clock, random).await?;
     let id = draft.identity.id;
     if let Some(arn) = &global.kms {
         draft.add_service_slot(&Kms::from_env(None), arn.as_str()).await?;
@@ -238,7 +239,7 @@ struct Opened {
 }
 
 async fn open(global: &Global, recovery: Option<String>, recovery_file: Option<PathBuf>) -> Result<()> {
-    let store = Store::open(&vault_url(global)?, Access::Existing)?;
+    let store = Store::open(&vault_url(global)?, Access::Existing, system().0)?;
     let id = Vault::identify(&store).await?.id;
     let text = match (recovery, recovery_file) {
         (Some(text), _) => Some(text),

@@ -11,7 +11,7 @@ use stillpoint_model::{Error, Result};
 use url::Url;
 
 use crate::{
-    Limits,
+    limits::DailyLimits,
     open::{CONNECT_SECONDS, REQUEST_SECONDS, retries},
     s3::clear_text,
     settings::{Environment, Settings, refused},
@@ -49,7 +49,7 @@ pub(crate) fn azure(url: &Url, mut settings: Settings, environment: &Environment
     if let Some(endpoint) = builder.get_config_value(&AzureConfigKey::Endpoint) {
         clear_text(&endpoint, builder.get_config_value(&AZURE_ALLOW_HTTP).is_some_and(|value| value == "true"))?;
     }
-    settings.finish(&[&AZURE_NAMES[..], &Limits::NAMES].concat())?;
+    settings.finish(&[&AZURE_NAMES[..], &DailyLimits::NAMES].concat())?;
     Ok(Arc::new(builder.build().map_err(|error| unusable("Azure", error))?))
 }
 
@@ -62,7 +62,7 @@ pub(crate) fn google(url: &Url, settings: Settings, environment: &Environment) -
     if let Some(file) = environment.get("SERVICE_ACCOUNT") {
         builder = builder.with_service_account_path(file);
     }
-    settings.finish(&Limits::NAMES)?;
+    settings.finish(&DailyLimits::NAMES)?;
     builder = builder
         .with_url(url.as_str())
         .with_retry(retries())

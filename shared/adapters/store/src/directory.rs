@@ -23,6 +23,10 @@ impl Store {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use stillpoint_system::SystemClock;
+
     use super::*;
     use crate::Access;
 
@@ -31,8 +35,9 @@ mod tests {
         let folder = std::env::temp_dir().join(format!("stillpoint-away-{}", std::process::id()));
         let (vault, away) = (folder.join("vault"), folder.join("away"));
         let url = format!("file://{}", vault.display());
-        Store::open(&url, Access::Create).unwrap().create("vault.json", vec!["{}".into()]).await.unwrap();
-        let store = Store::open(&url, Access::Existing).unwrap();
+        let open = |access| Store::open(&url, access, Arc::new(SystemClock)).unwrap();
+        open(Access::Create).create("vault.json", vec!["{}".into()]).await.unwrap();
+        let store = open(Access::Existing);
         fs::rename(&vault, &away).unwrap();
         // Beneath a mount that is away there is an empty directory, or none.
         for beneath in [false, true] {

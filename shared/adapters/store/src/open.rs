@@ -4,11 +4,15 @@ use object_store::{
     BackoffConfig, ObjectStore, ObjectStoreScheme, RetryConfig, local::LocalFileSystem, memory::InMemory, path::Path,
 };
 use stillpoint_model::{Error, Result};
+use stillpoint_ports::Clock;
 use url::Url;
 
 use crate::{
-    Environment, Limits, Store, cloud, s3,
+    Environment, Store, cloud,
+    limits::DailyLimits,
+    s3,
     settings::{Settings, shown},
+    throttle::Throttle,
 };
 
 /// How long one request may take: a pack of 64 MiB at no less than 220 KiB in a second.
@@ -45,23 +49,23 @@ fn invalid(url: &str, why: impl std::fmt::Display) -> Error {
 impl Store {
     /// Opens the store that `url` names: `file:///path`, `s3://bucket/prefix`, `az://container/prefix`, `gs://bucket/prefix`
     /// or `memory:///`, with parameters as the README lists them. Credentials, and what no parameter says, come from the
-    /// environment variables of the cloud.
+    /// environment variables of the cloud. `clock` tells the time of day, for limits that depend on it.
     ///
     /// # Errors
     /// `invalid` for a URL that names no store or has a parameter that the store does not know, `missing` for a directory
     /// that does not exist.
-    pub fn open(url: &str, access: Access) -> Result<Self> {
-        Self::open_in(url, access, &Environment::of_process())
+    pub fn open(url: &str, access: Access, clock: Arc<dyn Clock>) -> Result<Self> {
+        Self::open_in(url, access, &Environment::of_process(), clock)
     }
 
     /// The same with other environment variables than the process's.
     ///
     /// # Errors
     /// As [`Store::open`].
-    pub fn open_in(url: &str, access: Access, environment: &Environment) -> Result<Self> {
+    pub fn open_in(url: &str, access: Access, environment: &Environment, clock: Arc<dyn Clock>) -> Result<Self> {
         let mut parsed = Url::parse(url).map_err(|error| invalid(url, error))?;
         let mut settings = Settings::of(&parsed)?;
-        let limits = Limits::take(&mut settings, environment)?;
+        let throttle = Throttle::new(DailyLimits::take(&mut settings, environment)?, clock);
         parsed.set_query(None);
         parsed.set_fragment(None);
         // `scheme` takes Azure's `container@account` as it is.
@@ -72,14 +76,14 @@ impl Store {
         install_tls_provider();
         let (inner, prefix): (Arc<dyn ObjectStore>, Path) = match scheme {
             ObjectStoreScheme::Local => {
-                settings.finish(&Limits::NAMES)?;
+                settings.finish(&DailyLimits::NAMES)?;
                 let (local, path) = directory(url, &parsed, access)?;
-                let store = Self::new(Arc::new(local), Path::default(), &shown(url)).limited(limits);
+                let store = Self::new(Arc::new(local), Path::default(), &shown(url)).limited(throttle);
                 // One that is about to be made is empty.
                 return Ok(if access == Access::Existing { store.in_directory(&path) } else { store });
             }
             ObjectStoreScheme::Memory => {
-                settings.finish(&Limits::NAMES)?;
+                settings.finish(&DailyLimits::NAMES)?;
                 (Arc::new(InMemory::new()), prefix)
             }
             ObjectStoreScheme::AmazonS3 => (s3::open(&parsed, settings, environment)?, prefix),
@@ -87,7 +91,7 @@ impl Store {
             ObjectStoreScheme::GoogleCloudStorage => (cloud::google(&parsed, settings, environment)?, prefix),
             _ => return Err(invalid(url, "no such kind of store")),
         };
-        Ok(Self::new(inner, prefix, &shown(url)).limited(limits))
+        Ok(Self::new(inner, prefix, &shown(url)).limited(throttle))
     }
 }
 

@@ -8,6 +8,7 @@ use stillpoint_model::{Error, Result};
 use url::Url;
 
 use crate::{
+    limits::DailyLimits,
     object_lock::{LockedCreates, Retention},
     open::{CONNECT_SECONDS, REQUEST_SECONDS, retries},
     settings::{Environment, Settings, refused},
@@ -40,7 +41,7 @@ pub(crate) fn open(url: &Url, mut settings: Settings, environment: &Environment)
     if let Some(algorithm) = checksum.or_else(|| retention.map(|_| "sha256".to_owned())) {
         builder = builder.with_config(AmazonS3ConfigKey::Checksum, algorithm);
     }
-    settings.finish(&[&NAMES[..], &crate::Limits::NAMES].concat())?;
+    settings.finish(&[&NAMES[..], &DailyLimits::NAMES].concat())?;
     let plain = Arc::new(builder.clone().build().map_err(unusable)?);
     Ok(match retention {
         None => plain,

@@ -6,7 +6,7 @@ use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, path::Path};
 use stillpoint_model::{Error, ErrorKind, Requests, Result};
 
 use crate::{
-    Limits, Meter,
+    Meter,
     failure::{classify, is_gone},
     throttle::Throttle,
 };
@@ -53,14 +53,13 @@ impl fmt::Debug for Store {
 impl Store {
     /// A store over `inner`, whose objects all lie under `prefix`; `url` is how messages call it.
     pub fn new(inner: Arc<dyn ObjectStore>, prefix: Path, url: &str) -> Self {
-        let throttle = Arc::new(Throttle::new(Limits::default()));
+        let throttle = Arc::new(Throttle::unlimited());
         Self { inner, prefix, url: url.into(), meter: Arc::default(), throttle, directory: None }
     }
 
-    /// The same store, which makes callers wait where they, or those with clones of it, would go beyond `limits`.
-    #[must_use]
-    pub fn limited(self, limits: Limits) -> Self {
-        Self { throttle: Arc::new(Throttle::new(limits)), ..self }
+    /// The same store, which makes callers wait where they, or those with clones of it, would go beyond the limits.
+    pub(crate) fn limited(self, throttle: Throttle) -> Self {
+        Self { throttle: Arc::new(throttle), ..self }
     }
 
     /// The same store, whose objects lie in a directory that must be there: it may be a mount that comes and goes.

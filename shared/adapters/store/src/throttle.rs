@@ -1,54 +1,31 @@
-use std::{num::NonZeroU32, time::Duration};
+use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
 use governor::{
     Quota, RateLimiter,
-    clock::Clock,
+    clock::Clock as Stopwatch,
     middleware::NoOpMiddleware,
     state::{InMemoryState, NotKeyed},
 };
-use stillpoint_model::Result;
+use jiff::tz::TimeZone;
+use stillpoint_model::policy::DaySpan;
+use stillpoint_ports::Clock;
 use tokio::{
-    sync::{Semaphore, SemaphorePermit},
-    time::{Instant, sleep},
+    sync::{Mutex, watch},
+    time::{Instant, sleep, timeout},
 };
 
-use crate::settings::{Environment, Settings, refused};
+use crate::limits::{DailyLimits, Limits};
 
 /// Parts of a second's bytes that are waited for at once: small enough to let others in between.
 const SLICES_PER_SECOND: u32 = 10;
+/// How long one waits for a stream before the time of day is looked at again. Who waits for a rate does so for a second at most.
+const LOOK: Duration = Duration::from_secs(1);
 
-/// What a store may be asked for; each is without limit by default.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Limits {
-    /// Requests begun in one second.
-    pub requests_per_second: Option<NonZeroU32>,
-    /// Bytes of bodies, read and written, in one second.
-    pub bytes_per_second: Option<NonZeroU32>,
-    /// Requests under way at once.
-    pub streams: Option<NonZeroU32>,
-}
-
-impl Limits {
-    pub(crate) const NAMES: [&str; 3] = ["requests_per_second", "bytes_per_second", "streams"];
-
-    /// From the URL's parameters; one that is absent from its environment variable (`STILLPOINT_STREAMS` and so on).
-    pub(crate) fn take(settings: &mut Settings, environment: &Environment) -> Result<Self> {
-        let mut limit = |name: &str| {
-            let variable = format!("STILLPOINT_{}", name.to_ascii_uppercase());
-            let given = settings.text(name).or_else(|| environment.get(&variable).map(str::to_owned));
-            let why = || refused(name, format!("(or {variable}) is a whole number from 1 to {}", u32::MAX));
-            given.map(|text| text.parse().map_err(|_| why())).transpose()
-        };
-        let [requests_per_second, bytes_per_second, streams] = Self::NAMES.map(&mut limit);
-        Ok(Self { requests_per_second: requests_per_second?, bytes_per_second: bytes_per_second?, streams: streams? })
-    }
-}
-
-/// Tokio's own time, which a test can stop.
+/// Tokio's own time, which a test can stop. Unlike the wall clock it never jumps, and a rate is none without that.
 #[derive(Debug, Clone)]
 struct Uptime(Instant);
 
-impl Clock for Uptime {
+impl Stopwatch for Uptime {
     type Instant = Duration;
 
     fn now(&self) -> Duration {
@@ -58,62 +35,133 @@ impl Clock for Uptime {
 
 type Rate = RateLimiter<NotKeyed, InMemoryState, Uptime, NoOpMiddleware<Duration>>;
 
-/// Makes callers wait where they would go beyond the limits.
-#[derive(Debug)]
-pub(crate) struct Throttle {
-    clock: Uptime,
+/// Limits, and how far they are used up.
+#[derive(Default)]
+struct Gate {
     requests: Option<Rate>,
     bytes: Option<(Rate, NonZeroU32)>,
-    streams: Option<Semaphore>,
+    streams: Option<NonZeroU32>,
 }
 
-impl Throttle {
-    pub(crate) fn new(limits: Limits) -> Self {
-        let clock = Uptime(Instant::now());
-        let rate = |per_second| RateLimiter::direct_with_clock(Quota::per_second(per_second), clock.clone());
+impl Gate {
+    fn new(limits: Limits, uptime: &Uptime) -> Self {
+        let rate = |per_second| RateLimiter::direct_with_clock(Quota::per_second(per_second), uptime.clone());
         let slice = |per_second: NonZeroU32| NonZeroU32::new(per_second.get() / SLICES_PER_SECOND).unwrap_or(NonZeroU32::MIN);
         Self {
             requests: limits.requests_per_second.map(rate),
             bytes: limits.bytes_per_second.map(|per_second| (rate(per_second), slice(per_second))),
-            streams: limits.streams.map(|streams| Semaphore::new(streams.get() as usize)),
-            clock,
+            streams: limits.streams,
         }
     }
+}
 
-    /// Returns when one more request with `bytes` bytes of body may begin. It is under way while the value lives.
-    pub(crate) async fn begin(&self, bytes: u64) -> Option<SemaphorePermit<'_>> {
-        let stream = match &self.streams {
-            // Nobody closes it.
-            Some(streams) => streams.acquire().await.ok(),
-            None => None,
-        };
+/// The gates of parts of the day.
+struct Daily {
+    clock: Arc<dyn Clock>,
+    zone: TimeZone,
+    gates: Vec<(DaySpan, Gate)>,
+}
+
+impl Daily {
+    fn gate(&self) -> Option<&Gate> {
+        let now = self.clock.now();
+        self.gates.iter().find(|(span, _)| span.covers_instant(&self.zone, now)).map(|(_, gate)| gate)
+    }
+}
+
+/// Makes callers wait where they would go beyond the limits. Those that wait when the time of day brings other limits wait for
+/// these, after a second at most.
+pub(crate) struct Throttle {
+    uptime: Uptime,
+    otherwise: Gate,
+    daily: Option<Daily>,
+    /// Who comes first waits here for a stream, and those behind for him.
+    turn: Mutex<()>,
+    /// Counted at all times of the day: a limit counts what began before it, too.
+    under_way: watch::Sender<u32>,
+}
+
+/// A request that is under way while this lives.
+pub(crate) struct Stream<'a>(&'a watch::Sender<u32>);
+
+impl Drop for Stream<'_> {
+    fn drop(&mut self) {
+        self.0.send_modify(|under_way| *under_way -= 1);
+    }
+}
+
+impl Throttle {
+    /// Nobody waits.
+    pub(crate) fn unlimited() -> Self {
+        let uptime = Uptime(Instant::now());
+        Self { uptime, otherwise: Gate::default(), daily: None, turn: Mutex::default(), under_way: watch::Sender::default() }
+    }
+
+    /// `clock` shows the time of day.
+    pub(crate) fn new(limits: DailyLimits, clock: Arc<dyn Clock>) -> Self {
+        let free = Self::unlimited();
+        let gates: Vec<_> = limits.at.into_iter().map(|(span, limits)| (span, Gate::new(limits, &free.uptime))).collect();
+        let daily = (!gates.is_empty()).then(|| Daily { clock, zone: limits.zone, gates });
+        Self { otherwise: Gate::new(limits.otherwise, &free.uptime), daily, ..free }
+    }
+
+    /// The limits at this time of the day.
+    fn gate(&self) -> &Gate {
+        self.daily.as_ref().and_then(Daily::gate).unwrap_or(&self.otherwise)
+    }
+
+    /// Returns when one more request with `bytes` bytes of body may begin.
+    pub(crate) async fn begin(&self, bytes: u64) -> Stream<'_> {
+        let stream = self.stream().await;
         self.request().await;
         self.bytes(bytes).await;
         stream
     }
 
+    async fn stream(&self) -> Stream<'_> {
+        let _turn = self.turn.lock().await;
+        let mut ends = self.under_way.subscribe();
+        loop {
+            let most = self.gate().streams.map_or(u32::MAX, NonZeroU32::get);
+            let begins = self.under_way.send_if_modified(|under_way| {
+                let is_free = *under_way < most;
+                *under_way += u32::from(is_free);
+                is_free
+            });
+            if begins {
+                return Stream(&self.under_way);
+            }
+            // Whether one ended or time went by, the next look tells.
+            drop(timeout(LOOK, ends.changed()).await);
+        }
+    }
+
     /// Returns when one more request may begin within a stream.
     pub(crate) async fn request(&self) {
-        if let Some(rate) = &self.requests {
-            self.wait(rate, NonZeroU32::MIN).await;
+        while let Some(rate) = &self.gate().requests {
+            if self.passes(rate, NonZeroU32::MIN).await {
+                return;
+            }
         }
     }
 
     /// Returns when `bytes` more may be moved.
     pub(crate) async fn bytes(&self, bytes: u64) {
-        let Some((rate, slice)) = &self.bytes else { return };
         let mut left = bytes;
-        while let Some(some) = NonZeroU32::new(left.min(u64::from(slice.get())) as u32) {
-            self.wait(rate, some).await;
-            left -= u64::from(some.get());
+        while let Some((rate, slice)) = &self.gate().bytes {
+            let Some(some) = NonZeroU32::new(left.min(u64::from(slice.get())) as u32) else { return };
+            if self.passes(rate, some).await {
+                left -= u64::from(some.get());
+            }
         }
     }
 
-    async fn wait(&self, rate: &Rate, cells: NonZeroU32) {
+    /// Whether so many are within the rate; if not, waits until that is worth another try.
+    async fn passes(&self, rate: &Rate, cells: NonZeroU32) -> bool {
         // A slice is never larger than a second's worth, which is the most that is ever let through at once.
-        while let Ok(Err(not_yet)) = rate.check_n(cells) {
-            sleep(not_yet.wait_time_from(self.clock.now())).await;
-        }
+        let Ok(Err(not_yet)) = rate.check_n(cells) else { return true };
+        sleep(not_yet.wait_time_from(self.uptime.now())).await;
+        false
     }
 }
 

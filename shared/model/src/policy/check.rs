@@ -73,14 +73,20 @@ impl Policy {
 }
 
 fn zone(name: &str, field: impl FnOnce() -> String) -> Result<TimeZone, PolicyError> {
+    time_zone(name).map_err(|reason| PolicyError::new(field(), format!("'{}' {reason}", name.escape_debug())))
+}
+
+/// The zone of this name, from the system's time zone database.
+///
+/// # Errors
+/// The reason, one line that goes on after the name.
+pub fn time_zone(name: &str) -> Result<TimeZone, &'static str> {
     TimeZone::get(name).map_err(|_| {
-        let shown = name.escape_debug();
-        let reason = if jiff::tz::db().is_definitively_empty() {
-            format!("cannot look up '{shown}': this system has no time zone database; install the package tzdata")
+        if jiff::tz::db().is_definitively_empty() {
+            "cannot be looked up: this system has no time zone database; install the package tzdata"
         } else {
-            format!("'{shown}' is not in the time zone database; write a name as Europe/Berlin or UTC")
-        };
-        PolicyError::new(field(), reason)
+            "is not in the time zone database; write a name as Europe/Berlin or UTC"
+        }
     })
 }
 

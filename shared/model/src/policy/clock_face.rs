@@ -1,8 +1,12 @@
-//! Times as a wall clock shows them: `22:00`, and the spans of a day in which no backup starts: `08:00-18:00`.
+//! Times as a wall clock shows them: `22:00`, and spans of the day, in which no backup starts or other limits hold: `08:00-18:00`.
 
 use std::{fmt, str::FromStr};
 
-use jiff::civil::{Date, DateTime, Time};
+use jiff::{
+    Timestamp,
+    civil::{Date, DateTime, Time},
+    tz::TimeZone,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
@@ -94,6 +98,13 @@ impl DaySpan {
     pub const fn covers(self, minute: u16) -> bool {
         let (from, to) = (self.from.0, self.to.0);
         if from < to { from <= minute && minute < to } else { from <= minute || minute < to }
+    }
+
+    /// Whether the clocks of `zone` stand in it at `instant`.
+    #[must_use]
+    pub fn covers_instant(self, zone: &TimeZone, instant: Timestamp) -> bool {
+        let shown = zone.to_datetime(instant).time();
+        self.covers(u16::try_from(i32::from(shown.hour()) * 60 + i32::from(shown.minute())).unwrap_or_default())
     }
 }
 

@@ -25,7 +25,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 pub use self::{
-    check::{INSTANT_RESTORE_DAYS_MAX, check_tag},
+    check::{INSTANT_RESTORE_DAYS_MAX, check_tag, time_zone},
     clock::{Clock, ClockMargins, Doubt},
     clock_face::{DaySpan, TimeOfDay},
     fault::PolicyError,

@@ -32,9 +32,7 @@ impl Pace {
     #[must_use]
     pub fn at(&self, instant: Timestamp) -> Option<u64> {
         let zone = TimeZone::get(&self.time_zone).unwrap_or(TimeZone::UTC);
-        let time = zone.to_datetime(instant).time();
-        let minute = u16::try_from(i32::from(time.hour()) * 60 + i32::from(time.minute())).unwrap_or(0);
-        let timed = self.at.iter().find(|rate| rate.between.covers(minute)).map(|rate| rate.bytes_per_second);
+        let timed = self.at.iter().find(|rate| rate.between.covers_instant(&zone, instant)).map(|rate| rate.bytes_per_second);
         timed.or(self.bytes_per_second).map(|rate| rate.0)
     }
 }

@@ -155,9 +155,9 @@ fn past_blackouts(zone: &TimeZone, blackouts: &[DaySpan], mut instant: Timestamp
     // Each blackout is left at most twice (the free time between two may be in the missing hour of that day); a checked policy
     // leaves some free time.
     for _ in 0..=2 * blackouts.len() {
-        let shown = zone.to_datetime(instant).time();
-        let minute = u16::try_from(shown.hour()).ok()? * 60 + u16::try_from(shown.minute()).ok()?;
-        let Some(blackout) = blackouts.iter().find(|blackout| blackout.covers(minute)) else { return Some(instant) };
+        let Some(blackout) = blackouts.iter().find(|blackout| blackout.covers_instant(zone, instant)) else {
+            return Some(instant);
+        };
         instant = next_time(zone, blackout.to, instant)?;
     }
     None

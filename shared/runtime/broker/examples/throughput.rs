@@ -47,7 +47,7 @@ impl Handler for Nothing {
 }
 
 async fn vault(clock: Arc<dyn Clock>, random: Arc<dyn Random>) -> Result<Vault> {
-    let store = Store::open("memory:///", Access::Create)?;
+    let store = Store::open("memory:///", Access::Create, Arc::clone(&clock))?;
     let draft = Draft::prepare(store.clone(), Arc::clone(&clock), Arc::clone(&random)).await?;
     let (_, secret) = draft.secrets[0];
     draft.commit().await?;

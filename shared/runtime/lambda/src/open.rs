@@ -20,7 +20,8 @@ const LEVEL: i32 = stillpoint_format::COMPRESSION_LEVEL_DEFAULT;
 /// # Errors
 /// As the store, the key file and AWS KMS.
 pub async fn open(settings: &Settings, clock: Arc<dyn Clock>, random: Arc<dyn Random>) -> Result<Wiring> {
-    let store = Store::open(&settings.vault, Access::Existing).map_err(|error| error.context("STILLPOINT_VAULT"))?;
+    let opened = Store::open(&settings.vault, Access::Existing, Arc::clone(&clock));
+    let store = opened.map_err(|error| error.context("STILLPOINT_VAULT"))?;
     let vault = match &settings.key_file {
         Some(path) => {
             let identity = Vault::identify(&store).await?;
