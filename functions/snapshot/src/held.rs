@@ -74,22 +74,24 @@ impl Held<'_> {
         }
     }
 
-    /// The record of the snapshot, if it is kept, its time is not over, and its disks are what they were.
-    async fn kept(&self) -> Result<Option<KeptSnapshot>> {
+    /// The snapshot, if it is to be kept, was not given back, its time is not over, and its disks are what they were. That it is kept is on
+    /// record then. Rests on the plan and not on a listing: one that left the record out would cost the snapshot.
+    pub(crate) async fn kept(&self) -> Result<Option<KeptSnapshot>> {
         let now = self.engine.vault().clock().now();
-        let Some(listing) = self.engine.kept_snapshot_of(self.job).await?.filter(|kept| !kept.is_over(now)) else {
+        let Some(plan) = self.plan().await? else { return Ok(None) };
+        let Some(kept) = KeptSnapshot::of(self.job, &plan).filter(|kept| kept.until > now) else { return Ok(None) };
+        if self.engine.is_given_back(&kept).await? {
             return Ok(None);
-        };
-        let kept = self.engine.read_kept(&listing).await?;
-        let Some(Plan { detail, .. }) = self.plan().await? else { return Ok(None) };
-        let platform = self.platforms.get(&detail.platform)?;
-        for disk in &detail.snapshot.disks {
+        }
+        let platform = self.platforms.get(&plan.detail.platform)?;
+        for disk in &plan.detail.snapshot.disks {
             let is_there = async { platform.open(disk).await?.confirm().await };
             match is_there.await {
                 Err(error) if matches!(error.kind(), ErrorKind::Missing | ErrorKind::Conflict) => return Ok(None),
                 other => other?,
             }
         }
+        self.engine.keep_snapshot(&kept).await?;
         Ok(Some(kept))
     }
 

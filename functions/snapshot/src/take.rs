@@ -119,8 +119,7 @@ impl Take {
         if !job.state().is_end() {
             return Ok(());
         }
-        // Whatever was kept of it is not what was kept any more.
-        self.held(&job).give_back_anew().await?;
+        self.give_back(&job).await?;
         Err(Error::fenced(format!("job {} ended before its snapshot was taken once more", job.id)))
     }
 
@@ -128,12 +127,14 @@ impl Take {
         Held { engine: &self.engine, platforms: &self.platforms, job }
     }
 
-    /// Gives back what lies beside the machine's disks for a job that has ended. What is kept has its own time.
+    /// Gives back what lies beside the machine's disks for a job that has ended. What is kept, and is still what was kept, has its own time:
+    /// a copy that was late with its plan has had its snapshot taken from it by the copy that was first.
     async fn give_back(&self, job: &Job) -> Result<()> {
-        match self.engine.kept_snapshot_of(job).await? {
-            Some(_) => Ok(()),
-            None => self.held(job).give_back_anew().await,
+        let held = self.held(job);
+        if held.kept().await?.is_none() {
+            held.give_back_anew().await?;
         }
+        Ok(())
     }
 }
 

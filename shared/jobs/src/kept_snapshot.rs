@@ -173,6 +173,19 @@ impl Engine {
         }
     }
 
+    /// Whether it is on record that a snapshot was given back.
+    ///
+    /// # Errors
+    /// As the store.
+    pub async fn is_given_back(&self, kept: &KeptSnapshot) -> Result<bool> {
+        let name = Name::ReleasedSnapshot(kept.item.clone(), kept.job);
+        match self.vault().store().size(&name.to_string()).await {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == ErrorKind::Missing => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Reads the record of a kept snapshot.
     ///
     /// # Errors

@@ -1,5 +1,5 @@
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -20,6 +20,8 @@ struct State {
     taken: BTreeMap<JobId, (Timestamp, Taken)>,
     /// All that were ever taken.
     shown: BTreeMap<(JobId, Timestamp), Taken>,
+    /// Jobs whose snapshot vanished.
+    lost: BTreeSet<JobId>,
     /// Snapshots so far.
     serial: u64,
 }
@@ -57,6 +59,22 @@ impl MemoryPlatform {
     /// Changes a disk while its machine runs; one that is not there is made, with no bytes.
     pub fn change(&self, location: &str, change: impl FnOnce(&mut Disk)) {
         change(self.state().disks.entry(location.to_owned()).or_default());
+    }
+
+    /// A snapshot vanishes, of which this is a disk.
+    pub fn lose(&self, disk: &DiskSnapshot) {
+        let mut state = self.state();
+        let found = state.held.iter().find(|(_, copies)| copies.contains_key(&disk.handle)).map(|(job, _)| *job);
+        if let Some(job) = found {
+            state.held.remove(&job);
+            state.lost.insert(job);
+        }
+    }
+
+    /// Whether a job's snapshot vanished.
+    #[must_use]
+    pub fn is_lost(&self, job: JobId) -> bool {
+        self.state().lost.contains(&job)
     }
 
     /// Jobs that hold a snapshot.

@@ -64,6 +64,8 @@ pub(crate) struct Oracle {
     done: BTreeMap<JobId, i64>,
     damage: BTreeMap<String, Damage>,
     slots: BTreeMap<(ItemName, Timestamp), JobId>,
+    /// Whether a clock has jumped years ahead.
+    pub(crate) a_clock_is_ahead: bool,
     /// Snapshots that were ever kept.
     kept: BTreeMap<JobId, KeptSnapshot>,
     pub(crate) violations: Vec<String>,
@@ -85,6 +87,7 @@ impl Oracle {
             done: BTreeMap::new(),
             damage: BTreeMap::new(),
             slots: BTreeMap::new(),
+            a_clock_is_ahead: false,
             kept: BTreeMap::new(),
             violations: Vec::new(),
         })

@@ -43,6 +43,7 @@ impl Platform for FlakyPlatform {
 
     async fn open(&self, disk: &DiskSnapshot) -> Result<Box<dyn DiskReader>> {
         if self.happens("snapshot gone", |faults| faults.snapshot_gone) {
+            self.inner.lose(disk);
             return Err(Error::missing(format!("the snapshot of disk {} is gone", disk.name)));
         }
         let reader = self.inner.open(disk).await?;

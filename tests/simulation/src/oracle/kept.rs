@@ -14,7 +14,12 @@ impl Oracle {
         tally.count("snapshots given back", 1);
         let Some(kept) = self.kept.get(&id) else { return Ok(()) };
         let is_early = kept.until.as_millisecond() > self.time.now() + CLOCKS_APART_MS;
-        if !is_early || self.was_taken_anew(world, id) || self.ends.get(&id).is_none_or(|state| *state == JobState::Cancelled) {
+        // A clock that is ahead ends every promise that rests on the time alone.
+        if !is_early
+            || self.a_clock_is_ahead
+            || self.was_taken_anew(world, id)
+            || self.ends.get(&id).is_none_or(|state| *state == JobState::Cancelled)
+        {
             return Ok(());
         }
         let how = format!("the snapshot of job {id} is given back, and was to be kept until {}", kept.until);
@@ -29,9 +34,9 @@ impl Oracle {
         self.kept.values().find(is_late).is_some_and(|_| wrong.contains("was not given back"))
     }
 
-    /// Whether the snapshot of a job is not the one that was kept.
+    /// Whether the snapshot of a job is not the one that was kept: another took its place, or it vanished.
     pub(super) fn was_taken_anew(&self, world: &World, id: JobId) -> bool {
         let Some(kept) = self.kept.get(&id) else { return false };
-        world.platform.taken(id).is_none_or(|(instant, _)| instant != kept.instant)
+        world.platform.is_lost(id) || world.platform.taken(id).is_none_or(|(instant, _)| instant != kept.instant)
     }
 }

@@ -75,6 +75,7 @@ impl Simulation {
         let how = if skew < 0 { "jumps a year back" } else { "jumps ten years ahead" };
         let worker = &self.workers[place];
         worker.clock.skew.store(skew, Relaxed);
+        self.oracle.a_clock_is_ahead |= skew > 0;
         let text = format!("the clock of process {} {how}", worker.process);
         self.trace.step(self.time.now(), &text);
         self.tally.fault(&format!("clock {how}"));
