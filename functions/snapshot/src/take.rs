@@ -35,7 +35,9 @@ impl Take {
         };
         let engine = self.engine.metered();
         let record = engine.vault().item(item).await?;
-        let request = SnapshotRequest { job: job.id, item: item.clone(), disks: record.disks, wanted: *wanted };
+        let mut basis = Basis::find(engine.vault(), item).await?;
+        let since = basis.since();
+        let request = SnapshotRequest { job: job.id, item: item.clone(), disks: record.disks, wanted: *wanted, since };
         let snapshot = self.platforms.get(&record.platform)?.snapshot(&request).await?;
         if let Some(slot) = slot.as_ref().filter(|slot| !slot.fallback && snapshot.obtained < *wanted) {
             return Err(Error::invalid(format!(
@@ -49,8 +51,9 @@ impl Take {
                 "the disks of {item} have {total} bytes together, more than the {DISK_BYTES_MAX} of one point"
             )));
         }
-        let is_whole = snapshot.disks.iter().all(|disk| disk.baseline == Baseline::Zero);
-        let basis = Basis::find(engine.vault(), item, is_whole).await?;
+        if snapshot.disks.iter().all(|disk| disk.baseline == Baseline::Zero) {
+            basis.find_thin(item);
+        }
         let pages = pages_with_content(&snapshot, basis.parent.as_ref().map(|(_, manifest)| manifest));
         let plan = Plan {
             job: job.id,

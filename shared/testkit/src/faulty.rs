@@ -9,9 +9,10 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, future::Either, pin_mut, stream, stream::BoxStream};
 use object_store::{
-    CopyOptions, Error, GetOptions, GetResult, GetResultPayload, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
+    CopyOptions, Error, Extensions, GetOptions, GetResult, GetResultPayload, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
     ObjectStoreExt, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result, path::Path,
 };
+use stillpoint_model::Mutation;
 use tokio::sync::Notify;
 
 use crate::{Content, Rates, TestRandom, turns::turns};
@@ -320,7 +321,10 @@ impl ObjectStore for FaultyStore {
         let (store, prefix) = (self.clone(), prefix.cloned().unwrap_or_default());
         let listing = async move {
             let found = async { store.content.0.list(Some(&prefix)).try_collect::<Vec<_>>().await };
-            let metas = store.call(CallKind::List, &prefix, found).await.1?;
+            let metas = match store.call(CallKind::List, &prefix, found).await.1 {
+                Err(_) if Mutation::ListErrorEmpty.is_active() => Vec::new(),
+                metas => metas?,
+            };
             Ok::<_, Error>(stream::iter(metas.into_iter().map(Ok)))
         };
         stream::once(listing).try_flatten().boxed()
@@ -328,7 +332,12 @@ impl ObjectStore for FaultyStore {
 
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
         let folder = prefix.cloned().unwrap_or_default();
-        self.call(CallKind::List, &folder, self.content.0.list_with_delimiter(prefix)).await.1
+        match self.call(CallKind::List, &folder, self.content.0.list_with_delimiter(prefix)).await.1 {
+            Err(_) if Mutation::ListErrorEmpty.is_active() => {
+                Ok(ListResult { common_prefixes: Vec::new(), objects: Vec::new(), extensions: Extensions::default() })
+            }
+            listed => listed,
+        }
     }
 
     async fn copy_opts(&self, from: &Path, _: &Path, _: CopyOptions) -> Result<()> {

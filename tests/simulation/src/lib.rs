@@ -4,6 +4,8 @@
 mod actors;
 mod agenda;
 mod broker;
+mod bug;
+mod deletions;
 mod executor;
 mod faults;
 mod installation;
@@ -13,6 +15,7 @@ mod report;
 mod simulation;
 mod time;
 mod trace;
+mod under_way;
 mod worker;
 
 pub use faults::Faults;

@@ -7,14 +7,16 @@ use std::{
 
 use jiff::Timestamp;
 use stillpoint_events::Function;
-use stillpoint_jobs::{Engine, Operation};
+use stillpoint_jobs::{Decision, Engine, Operation};
 use stillpoint_model::{ItemName, JobId, JobState, MarkKind, PointId, Result};
 use stillpoint_testkit::{Call, CallKind, FaultyStore, TestRandom, World};
 use stillpoint_vault::{Mark, Name};
 
 use crate::{
+    deletions::Deletions,
     report::Tally,
     time::{MINUTE, ProcessClock, Time},
+    under_way::UnderWay,
 };
 
 /// Clocks of processes are wrong by ten minutes at most; whoever promised and whoever kept may be wrong in different directions.
@@ -50,6 +52,8 @@ pub(crate) struct Oracle {
     /// Every name that was ever created.
     names: BTreeSet<String>,
     ends: BTreeMap<JobId, JobState>,
+    under_way: UnderWay,
+    deletions: Deletions,
     slots: BTreeMap<(ItemName, Timestamp), JobId>,
     pub(crate) violations: Vec<String>,
 }
@@ -66,6 +70,8 @@ impl Oracle {
             needed: BTreeMap::new(),
             names: BTreeSet::new(),
             ends: BTreeMap::new(),
+            under_way: UnderWay::default(),
+            deletions: Deletions::default(),
             slots: BTreeMap::new(),
             violations: Vec::new(),
         })
@@ -85,6 +91,7 @@ impl Oracle {
         if call.kind == CallKind::Delete {
             self.only_collect_deletes(&name, function);
             self.nothing_needed_is_deleted(&call.name);
+            self.nothing_under_way_is_deleted(&call.name);
             tally.count("objects deleted", 1);
             return Ok(());
         }
@@ -93,6 +100,12 @@ impl Oracle {
             Name::Point(item, id) => self.committed(item, id, tally).await,
             Name::Mark(item, id, seq, kind) => self.marked(&item, id, (seq, kind), tally).await,
             Name::Ledger(job, _, state) if state.is_end() => self.ended(world, job, state, tally).await,
+            Name::Item(name, _) => {
+                self.deletions.saw(&self.engine.vault().item(&name).await?, self.time.now());
+                Ok(())
+            }
+            Name::Plan(job) if !self.ends.contains_key(&job) => self.under_way.planned(&self.engine, job, &self.needed).await,
+            Name::Marker(job, segment) if !self.ends.contains_key(&job) => self.segment_done(job, segment).await,
             _ => Ok(()),
         }
     }
@@ -111,6 +124,30 @@ impl Oracle {
             let users = format!("{name} is deleted, and {users:?} need it");
             self.violated("I1 nothing needed is deleted", users);
         }
+    }
+
+    /// I6: what a backup that goes on may come to name stays, however long it goes on.
+    fn nothing_under_way_is_deleted(&mut self, name: &str) {
+        if let Some(job) = self.under_way.user(name) {
+            let how = format!("{name} is deleted, and backup {job} goes on and may name it");
+            self.violated("I6 nothing under way is deleted", how);
+        }
+    }
+
+    /// I17: a marker says that its packs are there.
+    async fn segment_done(&mut self, job: JobId, segment: u32) -> Result<()> {
+        for pack in self.under_way.marked(&self.engine, job, segment).await? {
+            self.violated("I17 a marker names what is there", format!("segment {segment} of {job} is done without {pack}"));
+        }
+        Ok(())
+    }
+
+    /// I8: how a job ends is decided once, so one that was stopped makes no point, whoever goes on with it.
+    async fn no_point_of_a_stopped_job(&mut self, id: PointId, job: JobId) -> Result<()> {
+        if let Some(Decision::Stop { reason, .. }) = self.engine.decision(job).await? {
+            self.violated("I8 a stopped job makes no point", format!("job {job} was stopped ({reason}) and made {id}"));
+        }
+        Ok(())
     }
 
     /// I7: a name stands for the same bytes for ever. A freed point's record may come back by a process that was frozen in the
@@ -137,6 +174,7 @@ impl Oracle {
             }
         }
         self.one_point_per_slot(&item, id, point.job).await?;
+        self.no_point_of_a_stopped_job(id, point.job).await?;
         for object in objects {
             self.needed.entry(object).or_default().insert(id);
         }
@@ -170,7 +208,7 @@ impl Oracle {
         let now = self.time.now();
         let broken = match kind {
             MarkKind::Deleted if mark.by != "operator" => pruned_too_early(known, newest == Some(id), now),
-            MarkKind::Freed => freed_too_early(known, now),
+            MarkKind::Freed => freed_too_early(known, self.deletions.is_over(item, now, CLOCKS_APART_MS), now),
             _ => None,
         };
         if let Some(why) = broken {
@@ -197,7 +235,11 @@ impl Oracle {
         if !is_first {
             return Ok(());
         }
+        self.under_way.ended(id);
         tally.count(&format!("{} {state}", job.request.what.as_str()), 1);
+        if let Some((_, point)) = self.points.iter().find(|(_, known)| known.job == id).map(|(key, _)| key.clone()) {
+            self.no_point_of_a_stopped_job(point, id).await?;
+        }
         if matches!(state, JobState::Failed | JobState::Cancelled) {
             return Ok(());
         }
@@ -277,12 +319,13 @@ fn pruned_too_early(known: &Known, is_newest: bool, now: i64) -> Option<String> 
 
 /// I5: a point is freed when it was deleted, its days to take that back are over, and nobody wants it again. Marks are numbered, so
 /// what came before the freeing was known to it.
-fn freed_too_early(known: &Known, now: i64) -> Option<String> {
-    let Some(tombstone) = known.standing(MarkKind::Deleted, MarkKind::Undeleted) else {
-        return Some("freed, and it is not deleted".to_owned());
+fn freed_too_early(known: &Known, with_machine: bool, now: i64) -> Option<String> {
+    let is_held = known.standing(MarkKind::Held, MarkKind::Released).is_some();
+    let Some(tombstone) = known.standing(MarkKind::Deleted, MarkKind::Undeleted).filter(|_| !is_held) else {
+        let why = if is_held { "freed, and it is held" } else { "freed, and it is not deleted" };
+        return (is_held || !with_machine).then(|| why.to_owned());
     };
     match tombstone.until {
-        _ if known.standing(MarkKind::Held, MarkKind::Released).is_some() => Some("freed, and it is held".to_owned()),
         Some(until) if until.as_millisecond() <= now + CLOCKS_APART_MS => None,
         until => Some(format!("freed, and it can be undeleted until {until:?}")),
     }

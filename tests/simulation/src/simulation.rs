@@ -10,6 +10,7 @@ use crate::{
     actors::{self, Command},
     agenda::{Agenda, Item},
     broker::{Broker, Delivery},
+    bug::Bug,
     executor::{Doing, Doom, Outcome, Task, block},
     faults::freeze_ms,
     installation::{Machine, installation, platform},
@@ -43,6 +44,9 @@ pub struct Simulation {
     oracle: Oracle,
     tally: Tally,
     trace: Trace,
+    bug: Bug,
+    /// Nobody does anything before: the site is without power.
+    dark_until: i64,
     serial: u64,
     steps: u64,
     calm: bool,
@@ -87,6 +91,8 @@ impl Simulation {
             oracle,
             tally: Tally::default(),
             trace: Trace::new(),
+            bug: Bug::default(),
+            dark_until: 0,
             serial: 0,
             steps: 0,
             calm: false,
@@ -108,6 +114,14 @@ impl Simulation {
         self
     }
 
+    /// The same, in which all processes have a bug of another product.
+    #[cfg(feature = "mutations")]
+    #[must_use]
+    pub fn mutated(mut self, mutation: stillpoint_model::Mutation) -> Self {
+        self.bug = Bug::new(mutation);
+        self
+    }
+
     /// Runs the seed to its end, or to the first rule that is broken.
     ///
     /// # Errors
@@ -118,7 +132,8 @@ impl Simulation {
         if self.oracle.violations.is_empty() {
             self.stop_faults();
             // Whoever still stands still goes on before all is counted.
-            let last = self.tasks.values().map(|task| task.still_until).max().unwrap_or(0).max(self.time.now());
+            let last =
+                self.tasks.values().map(|task| task.still_until).max().unwrap_or(0).max(self.time.now()).max(self.dark_until);
             self.until(last + CALM)?;
         }
         if self.oracle.violations.is_empty() {
@@ -156,7 +171,7 @@ impl Simulation {
         self.trace.step(self.time.now(), "faults stop");
         self.calm = true;
         self.faults = Faults::default();
-        self.broker.out_until = 0;
+        self.broker.out_until = self.dark_until;
         *self.platform.faults.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Faults::default();
         for worker in &self.workers {
             worker.store.fault_at(self.faults.store);
@@ -219,6 +234,10 @@ impl Simulation {
     fn happen(&mut self, item: Item) -> Result<()> {
         let now = self.time.now();
         match item {
+            Item::Tick | Item::Act if now < self.dark_until => {
+                let pause = self.below(MINUTE);
+                self.agenda.at(self.dark_until + pause, item);
+            }
             Item::Tick => {
                 let tick = Outgoing::new(&TimerTicked {});
                 self.publish(&[tick]);
@@ -272,7 +291,27 @@ impl Simulation {
             let place = self.random.below(WORKERS) as usize;
             self.kill(place)?;
         }
+        if self.random.below(1000) < self.faults.hypervisor {
+            self.trace.step(now, "the hypervisor crashes");
+            self.tally.fault("hypervisor crashed");
+            self.world.platform.crash();
+        }
+        if self.random.below(1000) < self.faults.dark {
+            self.go_dark()?;
+        }
         Ok(())
+    }
+
+    /// The site is without power: everything there dies, and comes back together.
+    fn go_dark(&mut self) -> Result<()> {
+        let now = self.time.now();
+        let pause = HOUR + self.below(4 * DAY);
+        self.trace.step(now, &format!("the site is dark for {} s", pause / SECOND));
+        self.tally.fault("site without power");
+        self.dark_until = now + pause;
+        self.broker.out_until = self.broker.out_until.max(self.dark_until);
+        self.world.platform.crash();
+        (0..WORKERS as usize).try_for_each(|place| self.kill(place))
     }
 
     /// A process dies with all it is doing, and another is started in its place.
@@ -350,7 +389,7 @@ impl Simulation {
     fn poll(&mut self, id: u64) -> Result<()> {
         let Some(mut task) = self.tasks.remove(&id) else { return Ok(()) };
         let store = self.workers[task.worker].store.clone();
-        let outcome = task.poll();
+        let outcome = self.bug.during(|| task.poll());
         self.observe(&task, &store)?;
         let now = self.time.now();
         if let Some(outcome) = outcome {
