@@ -16,7 +16,7 @@ const DAILY: [(Task, SignedDuration); 3] = [
 pub(crate) type DueTask = (Subject, Timestamp, Operation);
 
 /// Number of the UTC day since 1970.
-fn day(instant: Timestamp) -> i64 {
+pub(crate) fn day(instant: Timestamp) -> i64 {
     instant.as_second().div_euclid(DAY)
 }
 

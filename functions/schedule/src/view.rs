@@ -6,7 +6,7 @@ use stillpoint_jobs::{Engine, JobListing};
 use stillpoint_model::{ErrorKind, JobId, JobState, Result, Subject};
 use stillpoint_vault::{Alarms, Vault};
 
-use crate::{due::Due, outset::Settled};
+use crate::{due::Due, outset::Settled, tasks::day};
 
 /// Jobs are listed from this long before the last look: a clock that is behind by less makes no job that nobody sees.
 const CLOCKS_APART: SignedDuration = SignedDuration::from_hours(1);
@@ -77,10 +77,12 @@ pub(crate) async fn settled(
     Ok(settled)
 }
 
-/// The jobs of a view.
+/// The jobs of a view. After each first tick of a day on record all are listed: a clock that was behind by more than [`CLOCKS_APART`] makes
+/// jobs that lie before what the others list, and somebody has to take them on.
 pub(crate) async fn jobs(engine: &Engine, newest: Option<&Tick>, now: Timestamp) -> Result<BTreeMap<JobId, JobListing>> {
     let by_id = |jobs: Vec<JobListing>| jobs.into_iter().map(|job| (job.id, job)).collect::<BTreeMap<_, _>>();
-    let Some(tick) = newest.filter(|tick| tick.jobs_through <= now) else { return Ok(by_id(engine.jobs().await?)) };
+    let is_of_today = |tick: &&Tick| tick.jobs_through <= now && day(tick.at) == day(now);
+    let Some(tick) = newest.filter(is_of_today) else { return Ok(by_id(engine.jobs().await?)) };
     let mut jobs = by_id(engine.jobs_from(tick.jobs_through).await?);
     for id in &tick.unfinished {
         let state = match engine.job(*id).await {

@@ -160,7 +160,10 @@ impl Engine {
             Ok(marker)
         };
         let left_out = if Mutation::MarkersCounted.is_active() { self.outstanding(job, segments).await? } else { Vec::new() };
-        stream::iter((0..segments).filter(|segment| !left_out.contains(segment)).map(read)).buffered(MARKERS_IN_FLIGHT).try_collect().await
+        stream::iter((0..segments).filter(|segment| !left_out.contains(segment)).map(read))
+            .buffered(MARKERS_IN_FLIGHT)
+            .try_collect()
+            .await
     }
 }
 

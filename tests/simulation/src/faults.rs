@@ -33,6 +33,8 @@ pub struct Faults {
     pub slow: u64,
     /// How wrong processes' clocks may be, in milliseconds.
     pub skew_ms: u64,
+    /// Processes whose clock jumps a year back or ten years ahead, in thousandths of hours.
+    pub jumped: u64,
     /// Snapshots that are made and not reported.
     pub snapshot_unreported: u64,
     /// Snapshots that are gone when they are to be read.
@@ -48,6 +50,8 @@ impl Faults {
     #[must_use]
     pub fn drawn(random: &TestRandom) -> Self {
         let rate = |worst: u64| if random.below(3) == 0 { 0 } else { random.below(worst + 1) };
+        // What blurs what can be said of all else.
+        let seldom = |worst: u64| if random.below(3) == 0 { random.below(worst + 1) } else { 0 };
         Self {
             duplicated: rate(50),
             lost: rate(30),
@@ -63,6 +67,7 @@ impl Faults {
             hypervisor: rate(30),
             slow: rate(4),
             skew_ms: rate(600) * SECOND.unsigned_abs(),
+            jumped: seldom(10),
             snapshot_unreported: rate(10),
             snapshot_gone: rate(5),
             read_failed: rate(5),

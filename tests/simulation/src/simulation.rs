@@ -1,9 +1,16 @@
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+mod accidents;
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
 
 use stillpoint_events::{Outgoing, TimerTicked};
 use stillpoint_model::{ItemName, Result};
 use stillpoint_runtime::{Message, Settled};
 use stillpoint_testkit::{TestRandom, World};
+use stillpoint_vault::Name;
 
 use crate::{
     Faults, Report,
@@ -47,6 +54,8 @@ pub struct Simulation {
     bug: Bug,
     /// Nobody does anything before: the site is without power.
     dark_until: i64,
+    /// The site is without power when the next segment is done.
+    dark_at_marker: bool,
     serial: u64,
     steps: u64,
     calm: bool,
@@ -93,6 +102,7 @@ impl Simulation {
             trace: Trace::new(),
             bug: Bug::default(),
             dark_until: 0,
+            dark_at_marker: false,
             serial: 0,
             steps: 0,
             calm: false,
@@ -170,12 +180,13 @@ impl Simulation {
     fn stop_faults(&mut self) {
         self.trace.step(self.time.now(), "faults stop");
         self.calm = true;
+        self.dark_at_marker = false;
         self.faults = Faults::default();
         self.broker.out_until = self.dark_until;
         *self.platform.faults.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Faults::default();
         for worker in &self.workers {
             worker.store.fault_at(self.faults.store);
-            worker.clock.skew.store(0, std::sync::atomic::Ordering::Relaxed);
+            worker.clock.skew.store(0, Relaxed);
         }
     }
 
@@ -274,63 +285,6 @@ impl Simulation {
         self.broker.publish(events, now, &self.random, &self.faults, (&mut self.agenda, &mut self.tally));
     }
 
-    /// What happens to broker and processes in an hour.
-    fn accident(&mut self) -> Result<()> {
-        let now = self.time.now();
-        if self.random.below(1000) < self.faults.queues_lost {
-            let lost = self.agenda.retain(|item| !matches!(item, Item::Deliver(_)));
-            self.trace.step(now, &format!("all queues are lost, with {lost} messages"));
-            self.tally.fault("all queues lost");
-        }
-        if self.random.below(1000) < self.faults.outage {
-            self.trace.step(now, "the broker is out");
-            self.broker.out_until = now + HOUR / 2;
-            self.tally.fault("broker out for half an hour");
-        }
-        if self.random.below(1000) < self.faults.killed {
-            let place = self.random.below(WORKERS) as usize;
-            self.kill(place)?;
-        }
-        if self.random.below(1000) < self.faults.hypervisor {
-            self.trace.step(now, "the hypervisor crashes");
-            self.tally.fault("hypervisor crashed");
-            self.world.platform.crash();
-        }
-        if self.random.below(1000) < self.faults.dark {
-            self.go_dark()?;
-        }
-        Ok(())
-    }
-
-    /// The site is without power: everything there dies, and comes back together.
-    fn go_dark(&mut self) -> Result<()> {
-        let now = self.time.now();
-        let pause = HOUR + self.below(4 * DAY);
-        self.trace.step(now, &format!("the site is dark for {} s", pause / SECOND));
-        self.tally.fault("site without power");
-        self.dark_until = now + pause;
-        self.broker.out_until = self.broker.out_until.max(self.dark_until);
-        self.world.platform.crash();
-        (0..WORKERS as usize).try_for_each(|place| self.kill(place))
-    }
-
-    /// A process dies with all it is doing, and another is started in its place.
-    fn kill(&mut self, place: usize) -> Result<()> {
-        let process = self.workers[place].process;
-        self.trace.step(self.time.now(), &format!("process {process} dies"));
-        self.tally.fault("process killed");
-        let theirs: Vec<u64> = self.tasks.iter().filter(|(_, task)| task.process == process).map(|(id, _)| *id).collect();
-        for id in theirs {
-            if let Some(task) = self.tasks.remove(&id) {
-                self.redeliver(&task);
-            }
-        }
-        let new = self.start()?;
-        let old = std::mem::replace(&mut self.workers[place], new);
-        count_store_faults(&mut self.tally, &old);
-        Ok(())
-    }
-
     /// A message whose consumer did not acknowledge it comes again.
     fn redeliver(&mut self, task: &Task) {
         if let Doing::Handling(delivery) = &task.doing {
@@ -390,7 +344,11 @@ impl Simulation {
         let Some(mut task) = self.tasks.remove(&id) else { return Ok(()) };
         let store = self.workers[task.worker].store.clone();
         let outcome = self.bug.during(|| task.poll());
-        self.observe(&task, &store)?;
+        let is_segment_done = self.observe(&task, &store)?;
+        if is_segment_done && self.dark_at_marker {
+            self.redeliver(&task);
+            return self.go_dark();
+        }
         let now = self.time.now();
         if let Some(outcome) = outcome {
             return self.settle(id, &task, outcome);
@@ -427,14 +385,16 @@ impl Simulation {
         self.agenda.at(task.still_until, Item::Thaw);
     }
 
-    /// Has the oracle look at what the last poll did.
-    fn observe(&mut self, task: &Task, store: &stillpoint_testkit::FaultyStore) -> Result<()> {
+    /// Has the oracle look at what the last poll did. Whether that was the end of a segment.
+    fn observe(&mut self, task: &Task, store: &stillpoint_testkit::FaultyStore) -> Result<bool> {
         let (calls, effects) = store.take();
         self.trace.calls(self.time.now(), &calls);
+        let mut is_segment_done = false;
         for effect in effects {
+            is_segment_done |= matches!(effect.name.parse(), Ok(Name::Marker(..)));
             block(self.oracle.saw(&self.world, &effect, task.function(), &mut self.tally))?;
         }
-        Ok(())
+        Ok(is_segment_done)
     }
 
     fn settle(&mut self, id: u64, task: &Task, outcome: Outcome) -> Result<()> {
