@@ -203,7 +203,9 @@ impl Oracle {
     async fn marked(&mut self, item: &ItemName, id: PointId, (seq, kind): (u32, MarkKind), tally: &mut Tally) -> Result<()> {
         let mark = self.engine.vault().read_mark(item, id, seq, kind).await?;
         tally.count(&format!("points {kind}"), 1);
-        let newest = self.points.keys().filter(|(whose, _)| whose == item).map(|(_, id)| *id).max();
+        // By what they show: an id may be of a clock that was wrong.
+        let own = self.points.iter().filter(|((whose, _), _)| whose == item);
+        let newest = own.max_by_key(|(_, known)| known.instant).map(|((_, id), _)| *id);
         let Some(known) = self.points.get(&(item.clone(), id)) else { return Ok(()) };
         let now = self.time.now();
         let broken = match kind {
