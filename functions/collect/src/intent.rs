@@ -1,6 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use stillpoint_model::{AttemptId, ItemName, JobId, MarkKind, PointId};
+use jiff::Timestamp;
+use stillpoint_model::{AttemptId, ItemName, JobId, MarkKind, Mutation, PointId};
 use stillpoint_vault::{Name, PointEntry};
 
 use crate::{
@@ -84,7 +85,9 @@ impl Intent {
         for name in &open.record.objects {
             match look.pack_bytes(name) {
                 Some(_) if !references.unknown.is_empty() => is_left = true,
-                Some(size) if !references.needed.contains(&pack_key(name)) => self.deletes.push((name.clone(), size)),
+                Some(size) if !references.needed.contains(&pack_key(name)) || Mutation::StaleList.is_active() => {
+                    self.deletes.push((name.clone(), size));
+                }
                 Some(_) => self.reprieved += 1,
                 None if manifests.contains(name) => self.deletes.push((name.clone(), 0)),
                 None => {}
@@ -127,6 +130,18 @@ impl Intent {
         ];
         counts.map(|(name, count)| (name.to_owned(), count)).into()
     }
+}
+
+/// Packs that the product keeps, and that a collect with one of the bugs in [`Mutation`] deletes.
+pub(crate) fn swept(look: &Look, references: &References, now: Timestamp) -> Vec<(String, u64)> {
+    const AGE_MS: i64 = 24 * 3_600_000;
+    let is_old = |name: &str| match name.parse() {
+        Ok(Name::Pack { job, .. }) => now.as_millisecond() - job.timestamp_ms().cast_signed() > AGE_MS,
+        _ => false,
+    };
+    let is_swept = |name: &str| Mutation::InFlightSwept.is_active() || is_old(name);
+    let unneeded = |(name, _): &&(String, u64)| is_swept(name) && !references.needed.contains(&pack_key(name));
+    look.packs.iter().filter(unneeded).cloned().collect()
 }
 
 /// A pack of a job that goes on may be named by its point any moment.

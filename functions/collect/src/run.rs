@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use stillpoint_fleet::Fleet;
 use stillpoint_jobs::Engine;
-use stillpoint_model::{ErrorKind, ItemName, JobId, MarkKind, PointId, Result, policy::Clock};
+use stillpoint_model::{ErrorKind, ItemName, JobId, MarkKind, Mutation, PointId, Result, policy::Clock};
 use stillpoint_vault::Collection;
 
 use crate::{
@@ -10,7 +10,7 @@ use crate::{
     census::write_census,
     deletion::{delete, mark},
     fates::Fates,
-    intent::Intent,
+    intent::{Intent, swept},
     look::Look,
     records::{Records, wait_for_others},
     references::References,
@@ -48,7 +48,10 @@ impl Seen {
         let clock = fleet.clock(vault.clock().now(), &look.entries);
         let fates = Fates::judge(vault, &fleet, &clock, &look, &records, margins.points_condemned_max).await?;
         let references = References::find(vault, &look, &fates, &records, margins.in_flight).await?;
-        let intent = Intent::of(&look, &fates, &references, &records, margins);
+        let mut intent = Intent::of(&look, &fates, &references, &records, margins);
+        if Mutation::InFlightSwept.is_active() || Mutation::AgeAlone.is_active() {
+            intent.deletes.extend(swept(&look, &references, clock.now()));
+        }
         Ok(Self { clock, records, look, fates, references, intent })
     }
 

@@ -3,7 +3,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 use stillpoint_fleet::Fleet;
 use stillpoint_jobs::Engine;
-use stillpoint_model::{ErrorKind, ItemName, JobId, MarkKind, PointId, Result, policy::Clock};
+use stillpoint_model::{ErrorKind, ItemName, JobId, MarkKind, Mutation, PointId, Result, policy::Clock};
 use stillpoint_vault::{CollectNames, Name, PointEntries, PointEntry, Vault};
 
 use crate::{Margins, deletion::delete, look::Look};
@@ -68,7 +68,8 @@ impl Sweep<'_> {
     async fn ticks(&self) -> Result<Vec<String>> {
         let listed = self.vault().store().list(Name::TICKS).await?.into_iter().map(|entry| entry.name);
         let mut ticks: Vec<String> = listed.filter(|name| matches!(name.parse(), Ok(Name::Tick(_)))).collect();
-        ticks.truncate(ticks.len().saturating_sub(self.margins.ticks_kept));
+        let kept = if Mutation::NameReused.is_active() { 0 } else { self.margins.ticks_kept };
+        ticks.truncate(ticks.len().saturating_sub(kept));
         Ok(ticks)
     }
 

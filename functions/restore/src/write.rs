@@ -7,7 +7,7 @@ use stillpoint_format::{DiskMap, Manifest, MapPage};
 use stillpoint_handler::{Effects, Handler, Invocation};
 use stillpoint_jobs::{Engine, FanIn, InHand, Loaded, Marker, Segment};
 use stillpoint_model::{
-    Error, Extent, JobId, Requests, Result,
+    Error, Extent, JobId, Mutation, Requests, Result,
     geometry::{CHUNK_BYTES, PAGE_BYTES, page_range},
 };
 use stillpoint_ports::{Cpu, DiskWriter, Platforms, Progress, Target, TargetDisk, execute};
@@ -112,7 +112,10 @@ impl Write {
                 match page {
                     None => writer.zero(Extent::new(start, end - start)).await?,
                     Some(page) => {
-                        written_bytes += self.write_page(vault, writer, &page, start, end).await?;
+                        match self.write_page(vault, writer, &page, start, end).await {
+                            Err(error) if !Mutation::PartialRestore.is_active() => return Err(error),
+                            written => written_bytes += written.unwrap_or(0),
+                        }
                         self.progress.moved(job, end - start);
                     }
                 }

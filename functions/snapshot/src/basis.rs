@@ -5,6 +5,7 @@ use std::{cmp::Reverse, collections::BTreeSet};
 use stillpoint_format::{Manifest, PackUse};
 use stillpoint_jobs::Neighbour;
 use stillpoint_model::{Error, ErrorKind, ItemName, MarkKind, PointId, Result};
+use stillpoint_ports::Since;
 use stillpoint_vault::{Condemned, Mark, Name, Point, PointEntry, Vault};
 
 use crate::repack::thin_packs;
@@ -29,8 +30,8 @@ pub(crate) struct Basis {
 
 impl Basis {
     /// The job's ledger is there: nothing that is condemned from now on is deleted before the job has ended, and what is condemned
-    /// already is not referred to. Where the disks are compared as a whole (`is_whole`), what thin packs hold is stored again.
-    pub(crate) async fn find(vault: &Vault, item: &ItemName, is_whole: bool) -> Result<Self> {
+    /// already is not referred to.
+    pub(crate) async fn find(vault: &Vault, item: &ItemName) -> Result<Self> {
         let mut basis = Self { condemned: vault.condemned().await?, ..Self::default() };
         basis.find_parent(vault, item).await?;
         let mut packs = basis.parent.as_ref().map(|(_, manifest)| manifest.packs.clone()).unwrap_or_default();
@@ -51,12 +52,24 @@ impl Basis {
         let names = packs.iter().map(|used| &*used.pack.name);
         let unwanted = names.filter(|name| basis.condemned.objects.contains(*name) || basis.corrupt.contains(*name));
         basis.avoid.extend(unwanted.map(str::to_owned).collect::<Vec<_>>());
-        if let Some((_, parent)) = basis.parent.as_ref().filter(|_| is_whole) {
-            basis.thin = thin_packs(item, parent);
-        }
         basis.avoid.sort_unstable();
         basis.avoid.dedup();
         Ok(basis)
+    }
+
+    /// What changes may be counted from: the parent's snapshot, if all that the parent refers to may be referred to again. What does
+    /// not change is not looked at, so it could not be stored anew.
+    pub(crate) fn since(&self) -> Option<Since> {
+        let (point, manifest) = self.parent.as_ref()?;
+        let is_avoided = |used: &PackUse| self.avoid.iter().any(|name| **name == *used.pack.name);
+        (!manifest.packs.iter().any(is_avoided)).then_some(Since { job: point.job, instant: point.instant })
+    }
+
+    /// Has what thin packs hold stored again; for disks that are compared as a whole.
+    pub(crate) fn find_thin(&mut self, item: &ItemName) {
+        if let Some((_, parent)) = &self.parent {
+            self.thin = thin_packs(item, parent);
+        }
     }
 
     async fn find_parent(&mut self, vault: &Vault, item: &ItemName) -> Result<()> {

@@ -8,7 +8,7 @@ use stillpoint_model::{
     Error, PointId, Requests, Result,
     geometry::{CHUNK_BYTES, DISK_BYTES_MAX, PAGE_BYTES},
 };
-use stillpoint_ports::{Baseline, Platforms, Progress, Snapshot, SnapshotRequest, bytes_by_page};
+use stillpoint_ports::{Baseline, Platforms, Progress, Since, Snapshot, SnapshotRequest, bytes_by_page};
 use stillpoint_vault::Item;
 
 use crate::{basis::Basis, held::Held};
@@ -39,15 +39,15 @@ impl Take {
         };
         let engine = self.engine.metered();
         let record = engine.vault().item(item).await?;
-        let snapshot = self.snapshot(job, &record).await?;
-        let is_whole = snapshot.disks.iter().all(|disk| disk.baseline == Baseline::Zero);
-        let (basis, pages) = if *snapshot_only {
-            (Basis::default(), Vec::new())
-        } else {
-            let basis = Basis::find(engine.vault(), item, is_whole).await?;
-            let pages = pages_with_content(&snapshot, basis.parent.as_ref().map(|(_, manifest)| manifest));
-            (basis, pages)
-        };
+        let mut basis = if *snapshot_only { Basis::default() } else { Basis::find(engine.vault(), item).await? };
+        let snapshot = self.snapshot(job, &record, basis.since()).await?;
+        let mut pages = Vec::new();
+        if !snapshot_only {
+            if snapshot.disks.iter().all(|disk| disk.baseline == Baseline::Zero) {
+                basis.find_thin(item);
+            }
+            pages = pages_with_content(&snapshot, basis.parent.as_ref().map(|(_, manifest)| manifest));
+        }
         let plan = Plan {
             job: job.id,
             segments: cut(&pages),
@@ -75,11 +75,11 @@ impl Take {
     }
 
     /// Takes the snapshot, and refuses one that is not what was asked for.
-    async fn snapshot(&self, job: &Job, record: &Item) -> Result<Snapshot> {
+    async fn snapshot(&self, job: &Job, record: &Item, since: Option<Since>) -> Result<Snapshot> {
         let Operation::Backup { item, wanted, slot, instant_restore_seconds, snapshot_only, .. } = &job.request.what else {
             return Err(Error::internal(format!("job {} is no backup", job.id)));
         };
-        let request = SnapshotRequest { job: job.id, item: item.clone(), disks: record.disks.clone(), wanted: *wanted };
+        let request = SnapshotRequest { job: job.id, item: item.clone(), disks: record.disks.clone(), wanted: *wanted, since };
         let mut snapshot = self.platforms.get(&record.platform)?.snapshot(&request).await?;
         if let Some(slot) = slot.as_ref().filter(|slot| !slot.fallback && snapshot.obtained < *wanted) {
             return Err(Error::invalid(format!(

@@ -1,7 +1,7 @@
 use futures_util::{StreamExt, TryStreamExt, stream};
 use jiff::{SignedDuration, Timestamp, tz::TimeZone};
 use stillpoint_model::{
-    Error, ErrorKind, ItemName, MarkKind, PointId, Result,
+    Error, ErrorKind, ItemName, MarkKind, Mutation, PointId, Result,
     policy::{Clock, ClockMargins, PointFacts, Regime, Verdict, plan},
 };
 use stillpoint_vault::{Point, PointEntries, PointEntry, PointListing, Protection, Vault};
@@ -44,7 +44,7 @@ impl Fleet {
     pub fn clock(&self, now: Timestamp, entries: &PointEntries) -> Clock {
         let margins = ClockMargins::DEFAULT;
         let age = self.settings.clock_confirmed.map(|confirmed| now.duration_since(confirmed));
-        if age.is_some_and(|age| age >= SignedDuration::ZERO && age < margins.settle) {
+        if age.is_some_and(|age| age >= SignedDuration::ZERO && age < margins.settle) || Mutation::ClockBelieved.is_active() {
             return Clock::confirmed(now);
         }
         let made = |id: PointId| i64::try_from(id.timestamp_ms()).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok());

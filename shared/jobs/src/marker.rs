@@ -3,7 +3,7 @@ use std::collections::BTreeSet;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use stillpoint_model::{AttemptId, Error, ErrorKind, JobId, Requests, Result};
+use stillpoint_model::{AttemptId, Error, ErrorKind, JobId, Mutation, Requests, Result};
 use stillpoint_vault::{GROUP_SEGMENTS, Kind, MARKER, Name};
 
 use crate::{Engine, Held};
@@ -94,6 +94,9 @@ impl Engine {
     /// # Errors
     /// As the store.
     async fn fan_in(&self, job: JobId, segments: u32, segment: u32, attempt: AttemptId) -> Result<FanIn> {
+        if Mutation::MarkersCounted.is_active() && Mutation::MarkersCounted.count(job) >= segments {
+            return Ok(FanIn::Complete);
+        }
         let group = segment / GROUP_SEGMENTS;
         let listed = self.vault().store().list(&Name::group_folder(job, group)).await?;
         let done: BTreeSet<u32> = listed.iter().filter_map(|entry| segment_of(&entry.name)).collect();
@@ -156,7 +159,11 @@ impl Engine {
             }
             Ok(marker)
         };
-        stream::iter((0..segments).map(read)).buffered(MARKERS_IN_FLIGHT).try_collect().await
+        let left_out = if Mutation::MarkersCounted.is_active() { self.outstanding(job, segments).await? } else { Vec::new() };
+        stream::iter((0..segments).filter(|segment| !left_out.contains(segment)).map(read))
+            .buffered(MARKERS_IN_FLIGHT)
+            .try_collect()
+            .await
     }
 }
 

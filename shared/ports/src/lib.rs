@@ -18,7 +18,7 @@ pub use clock::Clock;
 pub use cpu::{Cpu, Work, execute};
 pub use key_service::{DataKey, KeyService, ServiceSecret};
 pub use messenger::{Messenger, Notice};
-pub use platform::{Baseline, DiskReader, DiskSnapshot, DiskSource, Platform, Snapshot, SnapshotRequest, bytes_by_page};
+pub use platform::{Baseline, DiskReader, DiskSnapshot, DiskSource, Platform, Since, Snapshot, SnapshotRequest, bytes_by_page};
 pub use platforms::Platforms;
 pub use progress::Progress;
 pub use random::{Random, ulid};

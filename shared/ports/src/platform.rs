@@ -18,6 +18,15 @@ pub struct DiskSource {
     pub location: String,
 }
 
+/// A snapshot of the machine whose bytes are in the vault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Since {
+    /// The job that it was taken for.
+    pub job: JobId,
+    /// Its instant: a job may have taken several.
+    pub instant: Timestamp,
+}
+
 /// What to take a snapshot of.
 #[derive(Debug, Clone)]
 pub struct SnapshotRequest {
@@ -29,6 +38,8 @@ pub struct SnapshotRequest {
     pub disks: Vec<DiskSource>,
     /// The consistency asked for.
     pub wanted: Consistency,
+    /// What the backup will be compared with: only against this may a platform that tracks changes answer with [`Baseline::Parent`].
+    pub since: Option<Since>,
 }
 
 /// What holds outside a disk's [`DiskSnapshot::extents`].
@@ -37,7 +48,8 @@ pub struct SnapshotRequest {
 pub enum Baseline {
     /// Zeros: the extents are all data of the disk.
     Zero,
-    /// The parent point's bytes: the extents are what changed since, proven by the platform (I4).
+    /// The bytes of the snapshot that [`SnapshotRequest::since`] names: the extents are what changed since, proven by the platform (same
+    /// disk, same size, no change untold: I4).
     Parent,
 }
 

@@ -138,6 +138,19 @@ impl Disk {
         merge(blocks, CHUNK_BYTES, self.size_bytes)
     }
 
+    /// Blocks that were written or trimmed since `before` was cloned from this disk, whether or not their bytes are others now; also
+    /// beyond its end, where it was cut.
+    #[must_use]
+    pub fn changed_since(&self, before: &Self) -> Vec<Extent> {
+        let numbers: std::collections::BTreeSet<&u64> = self.blocks.keys().chain(before.blocks.keys()).collect();
+        let is_same = |number: &u64| match (self.blocks.get(number), before.blocks.get(number)) {
+            (Some(ours), Some(theirs)) => Arc::ptr_eq(ours, theirs),
+            _ => false,
+        };
+        let changed = numbers.into_iter().filter(|number| !is_same(number));
+        changed.map(|number| Extent::new(number * CHUNK_BYTES, CHUNK_BYTES)).collect()
+    }
+
     /// The first byte in which two disks differ, or the end of the shorter one when nothing else does.
     #[must_use]
     pub fn difference(&self, other: &Self) -> Option<u64> {

@@ -9,9 +9,10 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, future::Either, pin_mut, stream, stream::BoxStream};
 use object_store::{
-    CopyOptions, Error, GetOptions, GetResult, GetResultPayload, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
-    ObjectStoreExt, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result, path::Path,
+    CopyOptions, Error, Extensions, GetOptions, GetResult, GetResultPayload, ListResult, MultipartUpload, ObjectMeta,
+    ObjectStore, ObjectStoreExt, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result, path::Path,
 };
+use stillpoint_model::Mutation;
 use tokio::sync::Notify;
 
 use crate::{Content, Rates, TestRandom, turns::turns};
@@ -361,7 +362,10 @@ impl ObjectStore for FaultyStore {
         let listing = async move {
             let found = async { store.content.0.list(Some(&prefix)).try_collect::<Vec<_>>().await };
             let (fault, metas) = store.call(CallKind::List, &prefix, found).await;
-            let metas = paged(fault, metas?, &store.random);
+            let metas = match metas {
+                Err(_) if Mutation::ListErrorEmpty.is_active() => Vec::new(),
+                metas => paged(fault, metas?, &store.random),
+            };
             Ok::<_, Error>(stream::iter(retimed(fault, metas).into_iter().map(Ok)))
         };
         stream::once(listing).try_flatten().boxed()
@@ -370,6 +374,9 @@ impl ObjectStore for FaultyStore {
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
         let folder = prefix.cloned().unwrap_or_default();
         let (fault, answer) = self.call(CallKind::List, &folder, self.content.0.list_with_delimiter(prefix)).await;
+        if answer.is_err() && Mutation::ListErrorEmpty.is_active() {
+            return Ok(ListResult { common_prefixes: Vec::new(), objects: Vec::new(), extensions: Extensions::default() });
+        }
         let ListResult { common_prefixes, objects, extensions } = answer?;
         let common_prefixes = paged(fault, common_prefixes, &self.random);
         let objects = retimed(fault, paged(fault, objects, &self.random));

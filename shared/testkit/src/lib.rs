@@ -17,6 +17,7 @@ mod random;
 mod rates;
 mod target;
 mod timer;
+mod tracking;
 mod turns;
 mod world;
 

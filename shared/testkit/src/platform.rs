@@ -5,10 +5,10 @@ use std::{
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use stillpoint_model::{Consistency, DiskName, Error, JobId, Result, geometry::SECTOR_BYTES};
-use stillpoint_ports::{Baseline, Clock, DiskReader, DiskSnapshot, DiskSource, Platform, Snapshot, SnapshotRequest};
+use stillpoint_model::{Consistency, DiskName, Error, Extent, JobId, Result, geometry::SECTOR_BYTES};
+use stillpoint_ports::{Baseline, Clock, DiskReader, DiskSnapshot, DiskSource, Platform, Since, Snapshot, SnapshotRequest};
 
-use crate::{Disk, TestClock};
+use crate::{Disk, TestClock, tracking::Tracking};
 
 /// The disks of one snapshot, as they were.
 type Taken = Vec<(DiskName, Disk)>;
@@ -24,6 +24,19 @@ struct State {
     lost: BTreeSet<JobId>,
     /// Snapshots so far.
     serial: u64,
+    /// By location, where changes are tracked.
+    tracking: Option<BTreeMap<String, Tracking>>,
+}
+
+impl State {
+    /// What is told of a disk that is in the snapshot `taken`: what changed since an earlier one, if that is known.
+    fn tell(&mut self, source: &DiskSource, disk: &Disk, taken: Since, since: Option<Since>) -> (Vec<Extent>, Baseline) {
+        let Some(all) = &mut self.tracking else { return (disk.extents(), Baseline::Zero) };
+        let tracking = all.entry(source.location.clone()).or_default();
+        let changed = since.and_then(|since| tracking.since(since, &source.name, disk.size_bytes()));
+        tracking.mark(taken, source.name.clone(), disk.size_bytes());
+        changed.map_or_else(|| (disk.extents(), Baseline::Zero), |changed| (changed, Baseline::Parent))
+    }
 }
 
 /// A hypervisor whose disks lie in memory. It outlives the processes that use it, remembers what every snapshot showed, and
@@ -53,12 +66,37 @@ impl MemoryPlatform {
 
     /// Adds a disk, or puts another in its place.
     pub fn put(&self, location: &str, disk: Disk) {
-        self.state().disks.insert(location.to_owned(), disk);
+        let mut state = self.state();
+        state.disks.insert(location.to_owned(), disk);
+        state.tracking.as_mut().map(|all| all.remove(location));
+    }
+
+    /// What a disk is now.
+    #[must_use]
+    pub fn disk(&self, location: &str) -> Option<Disk> {
+        self.state().disks.get(location).cloned()
+    }
+
+    /// From here on changes are tracked, and snapshots say what has changed.
+    pub fn track(&self) {
+        self.state().tracking = Some(BTreeMap::new());
+    }
+
+    /// Crashes and starts again: disks are as they were, and what was known of changes is lost.
+    pub fn crash(&self) {
+        self.state().tracking.iter_mut().flat_map(BTreeMap::values_mut).for_each(Tracking::lose);
     }
 
     /// Changes a disk while its machine runs; one that is not there is made, with no bytes.
     pub fn change(&self, location: &str, change: impl FnOnce(&mut Disk)) {
-        change(self.state().disks.entry(location.to_owned()).or_default());
+        let mut state = self.state();
+        let disk = state.disks.entry(location.to_owned()).or_default();
+        let before = disk.clone();
+        change(disk);
+        let changed = disk.changed_since(&before);
+        if let Some(all) = &mut state.tracking {
+            all.entry(location.to_owned()).or_default().note(changed);
+        }
     }
 
     /// A snapshot vanishes, of which this is a disk.
@@ -127,11 +165,12 @@ impl Platform for MemoryPlatform {
         let mut disks = Vec::new();
         for source in &request.disks {
             let disk = state.disks.get(&source.location).cloned().unwrap_or_default();
+            let (extents, baseline) = state.tell(source, &disk, Since { job: request.job, instant }, request.since);
             disks.push(DiskSnapshot {
                 name: source.name.clone(),
                 size_bytes: disk.size_bytes(),
-                extents: disk.extents(),
-                baseline: Baseline::Zero,
+                extents,
+                baseline,
                 handle: handle(request.job, serial, &source.location),
             });
             taken.push((source.name.clone(), disk.clone()));

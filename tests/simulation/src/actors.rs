@@ -4,10 +4,10 @@ use jiff::{SignedDuration, Timestamp};
 use stillpoint_events::Outgoing;
 use stillpoint_fleet::Fleet;
 use stillpoint_jobs::{Carrier, Engine, KeptSnapshot, Operation, Request};
-use stillpoint_model::{Consistency, Error, ItemName, MarkKind, PointId, Result};
+use stillpoint_model::{Consistency, Error, ItemName, JobState, MarkKind, PointId, Result};
 use stillpoint_runtime::{begin_backup, begin_job};
 use stillpoint_testkit::{SITE, TestRandom, World};
-use stillpoint_vault::{Mark, PointEntry};
+use stillpoint_vault::{Item, Mark, PointEntry, Protection, Vault};
 
 use crate::installation::{Machine, disk, disk_name, policy, scribble};
 
@@ -26,6 +26,12 @@ pub(crate) enum Command {
     Mark(ItemName, u64, MarkKind),
     /// Begin a task of the vault.
     Task(Operation),
+    /// Give up a job that has not ended; the number chooses which.
+    Cancel(u64),
+    /// Stop a machine's protection; delete its points after so many days, where it says so.
+    Stop(ItemName, Option<i64>),
+    /// Protect a machine again.
+    Protect(ItemName),
 }
 
 /// The next command, if something other than a disk changes.
@@ -34,7 +40,7 @@ pub(crate) fn act(random: &TestRandom, world: &World, machines: &mut [Machine], 
     let machine = machines.get_mut(place)?;
     let name = machine.name.clone();
     let marks = [MarkKind::Deleted, MarkKind::Deleted, MarkKind::Undeleted, MarkKind::Held, MarkKind::Released];
-    match random.below(20) {
+    match random.below(24) {
         0..8 => {
             let disk = machine.disks.get(random.below(machine.disks.len() as u64) as usize)?;
             world.platform.change(&machine.location(disk), |disk| scribble(disk, random));
@@ -63,7 +69,25 @@ pub(crate) fn act(random: &TestRandom, world: &World, machines: &mut [Machine], 
         11 => Some(Command::Task([Operation::Prune, Operation::Collect][random.below(2) as usize].clone())),
         12..15 => Some(Command::Backup(name, (random.below(2) == 0).then(|| random.below(20).cast_signed()))),
         15..17 => Some(Command::Restore(name, random.next(), format!("restore-{serial}"))),
+        17 => {
+            let other = machines.get(random.below(machines.len() as u64) as usize)?.clone();
+            clone_disk(random, world, machines.get(place)?, &other);
+            None
+        }
+        18 => Some(Command::Cancel(random.next())),
+        19 => Some(Command::Stop(name, (random.below(4) > 0).then(|| random.below(3).cast_signed()))),
+        20 => Some(Command::Protect(name)),
         _ => Some(Command::Mark(name, random.next(), marks[random.below(marks.len() as u64) as usize])),
+    }
+}
+
+/// A machine is installed anew from another one's disk.
+fn clone_disk(random: &TestRandom, world: &World, machine: &Machine, other: &Machine) {
+    let any = |machine: &Machine| {
+        machine.disks.get(random.below(machine.disks.len() as u64) as usize).map(|disk| machine.location(disk))
+    };
+    if let (Some(to), Some(disk)) = (any(machine), any(other).and_then(|from| world.platform.disk(&from))) {
+        world.platform.change(&to, |old| *old = disk);
     }
 }
 
@@ -103,6 +127,17 @@ impl Command {
             }
             Self::Mark(item, number, kind) => write_mark(engine, &item, number, kind).await.map(|()| Vec::new()),
             Self::Task(what) => Ok(begin_job(engine, request(what)).await?.events),
+            Self::Cancel(number) => {
+                let unfinished = engine.unfinished().await?;
+                let Some(job) = chosen(&unfinished, number) else { return Ok(Vec::new()) };
+                Ok(vec![engine.stop(*job, JobState::Cancelled, "cancelled by the operator").await?])
+            }
+            Self::Stop(item, days) => {
+                let since = vault.clock().now();
+                let deleted = |days| Protection::Deleted { since, until: later(since, days) };
+                protect(vault, &item, days.map_or(Protection::Retained { since }, deleted)).await.map(|()| Vec::new())
+            }
+            Self::Protect(item) => protect(vault, &item, Protection::Active).await.map(|()| Vec::new()),
         }
     }
 
@@ -114,6 +149,9 @@ impl Command {
             Self::Edit(..) => "policy",
             Self::Mark(..) => "mark",
             Self::Task(..) => "task",
+            Self::Cancel(..) => "cancel",
+            Self::Stop(..) => "stop",
+            Self::Protect(..) => "protect",
         }
     }
 }
@@ -128,6 +166,13 @@ fn later(now: Timestamp, days: i64) -> Timestamp {
 
 fn chosen<T>(all: &[T], number: u64) -> Option<&T> {
     all.get(number.checked_rem(all.len() as u64)? as usize)
+}
+
+/// Protects a machine, or does not any more.
+async fn protect(vault: &Vault, name: &ItemName, protection: Protection) -> Result<()> {
+    let Some((newest, item)) = vault.newest_item(name).await? else { return Ok(()) };
+    let item = Item { protection, written: vault.clock().now(), ..item? };
+    vault.write_item_after(&item, newest).await
 }
 
 /// Marks a point as the command line does, where the mark makes sense.

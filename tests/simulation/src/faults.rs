@@ -25,6 +25,10 @@ pub struct Faults {
     pub limited: u64,
     /// Processes that die with all they are doing, in thousandths of hours.
     pub killed: u64,
+    /// Outages of the whole site, of an hour to four days, in thousandths of hours.
+    pub dark: u64,
+    /// Crashes of the hypervisor, in thousandths of hours.
+    pub hypervisor: u64,
     /// Awaits at which a handler has to wait for a while.
     pub slow: u64,
     /// How wrong processes' clocks may be, in milliseconds.
@@ -65,6 +69,8 @@ impl Faults {
             frozen: rate(5),
             limited: rate(20),
             killed: rate(60),
+            dark: rate(6),
+            hypervisor: rate(30),
             slow: rate(4),
             skew_ms: rate(600) * SECOND.unsigned_abs(),
             jumped: seldom(10),

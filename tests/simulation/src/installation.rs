@@ -97,6 +97,9 @@ pub(crate) fn policy(random: &TestRandom) -> Result<Policy> {
 pub(crate) async fn installation(seed: u64, epoch: i64, random: &TestRandom) -> Result<(World, Vec<Machine>)> {
     let world = World::at(seed, TestClock::at(epoch)).await?;
     world.vault().write_policy(&policy(random)?).await?;
+    if random.below(2) == 0 {
+        world.platform.track();
+    }
     let mut machines = Vec::new();
     for number in 0..=random.below(3) {
         let disks = (0..=random.below(DISKS_MAX)).map(disk_name).collect::<Result<_>>()?;

@@ -4,7 +4,9 @@
 mod actors;
 mod agenda;
 mod broker;
+mod bug;
 mod campaign;
+mod deletions;
 mod executor;
 mod faults;
 mod installation;
@@ -14,6 +16,7 @@ mod report;
 mod simulation;
 mod time;
 mod trace;
+mod under_way;
 mod worker;
 
 pub use campaign::Campaign;

@@ -12,18 +12,20 @@ use std::{
 
 use jiff::Timestamp;
 use stillpoint_events::Function;
-use stillpoint_jobs::{Engine, KeptListing, KeptSnapshot, Operation};
+use stillpoint_jobs::{Decision, Engine, KeptListing, KeptSnapshot, Operation};
 use stillpoint_model::{ItemName, JobId, JobState, MarkKind, PointId, Result};
 use stillpoint_testkit::{Call, CallKind, FaultyStore, TestRandom, World};
 use stillpoint_vault::{Mark, Name};
 
 use self::{
     damage::Damage,
-    keeping::{freed_too_early, pruned_too_early},
+    keeping::{CLOCKS_APART_MS, freed_too_early, pruned_too_early},
 };
 use crate::{
+    deletions::Deletions,
     report::Tally,
     time::{DAY, ProcessClock, Time},
+    under_way::UnderWay,
 };
 
 /// Clocks are a year behind, or ten minutes.
@@ -63,6 +65,8 @@ pub(crate) struct Oracle {
     /// When jobs were completed.
     done: BTreeMap<JobId, i64>,
     damage: BTreeMap<String, Damage>,
+    under_way: UnderWay,
+    deletions: Deletions,
     slots: BTreeMap<(ItemName, Timestamp), JobId>,
     /// Whether a clock has jumped years ahead.
     pub(crate) a_clock_is_ahead: bool,
@@ -86,6 +90,8 @@ impl Oracle {
             ends: BTreeMap::new(),
             done: BTreeMap::new(),
             damage: BTreeMap::new(),
+            under_way: UnderWay::default(),
+            deletions: Deletions::default(),
             slots: BTreeMap::new(),
             a_clock_is_ahead: false,
             kept: BTreeMap::new(),
@@ -107,6 +113,7 @@ impl Oracle {
         if call.kind == CallKind::Delete {
             self.only_collect_deletes(&name, function);
             self.nothing_needed_is_deleted(&call.name);
+            self.nothing_under_way_is_deleted(&call.name);
             tally.count("objects deleted", 1);
             return Ok(());
         }
@@ -126,6 +133,12 @@ impl Oracle {
             }
             Name::ReleasedSnapshot(_, job) => self.given_back(world, job, tally).await,
             Name::Ledger(job, _, state) if state.is_end() => self.ended(world, job, state, tally).await,
+            Name::Item(name, _) => {
+                self.deletions.saw(&self.engine.vault().item(&name).await?, self.time.now());
+                Ok(())
+            }
+            Name::Plan(job) if !self.ends.contains_key(&job) => self.under_way.planned(&self.engine, job, &self.needed).await,
+            Name::Marker(job, segment) if !self.ends.contains_key(&job) => self.segment_done(job, segment).await,
             _ => Ok(()),
         }
     }
@@ -148,17 +161,42 @@ impl Oracle {
         }
     }
 
+    /// I6: what a backup that goes on may come to name stays, however long it goes on.
+    fn nothing_under_way_is_deleted(&mut self, name: &str) {
+        if let Some(job) = self.under_way.user(name) {
+            let how = format!("{name} is deleted, and backup {job} goes on and may name it");
+            self.violated("I6 nothing under way is deleted", how);
+        }
+    }
+
+    /// I17: a marker says that its packs are there.
+    async fn segment_done(&mut self, job: JobId, segment: u32) -> Result<()> {
+        for pack in self.under_way.marked(&self.engine, job, segment).await? {
+            self.violated("I17 a marker names what is there", format!("segment {segment} of {job} is done without {pack}"));
+        }
+        Ok(())
+    }
+
+    /// I8: how a job ends is decided once, so one that was stopped makes no point, whoever goes on with it.
+    async fn no_point_of_a_stopped_job(&mut self, id: PointId, job: JobId) -> Result<()> {
+        if let Some(Decision::Stop { reason, .. }) = self.engine.decision(job).await? {
+            self.violated("I8 a stopped job makes no point", format!("job {job} was stopped ({reason}) and made {id}"));
+        }
+        Ok(())
+    }
+
     /// I7: a name stands for the same bytes for ever. A freed point's record may come back by a process that was frozen in the
     /// middle of its commit; the mark that says it is freed keeps it invisible. A census is a digest of which the newest number counts:
     /// an old one may be written again after it was swept; so may whom a record that is long settled waited for, by a run that stood still.
-    /// A slot that is swept as history may be settled once more by a timer whose clock is a year behind: one backup too many.
+    /// A slot that is swept as history may be settled once more by a timer whose clock is a year behind, or after one that was years ahead
+    /// and that nothing yet bore witness against: one backup too many.
     fn no_name_is_used_twice(&mut self, name: &Name) {
         if self.names.insert(name.to_string()) {
             return;
         }
         let is_harmless = match name {
             Name::Point(..) | Name::Census(..) | Name::CollectWaits(..) => true,
-            Name::Slot(due, _) => self.is_history(*due),
+            Name::Slot(due, _) => self.a_clock_is_ahead || self.is_history(*due),
             _ => false,
         };
         if !is_harmless {
@@ -186,6 +224,7 @@ impl Oracle {
             }
         }
         self.one_point_per_slot(&item, id, point.job).await?;
+        self.no_point_of_a_stopped_job(id, point.job).await?;
         self.new_points_avoid_damage(id, point.job, &objects);
         for object in &objects {
             self.needed.entry(object.clone()).or_default().insert((item.clone(), id));
@@ -230,7 +269,7 @@ impl Oracle {
             MarkKind::Deleted if mark.by != "operator" && !self.is_hurt(item, id) => {
                 pruned_too_early(known, newest == Some(id), now)
             }
-            MarkKind::Freed => freed_too_early(known, now),
+            MarkKind::Freed => freed_too_early(known, self.deletions.is_over(item, now, CLOCKS_APART_MS), now),
             _ => None,
         };
         if let Some(why) = broken {
@@ -259,7 +298,11 @@ impl Oracle {
         if !is_first {
             return Ok(());
         }
+        self.under_way.ended(id);
         tally.count(&format!("{} {state}", job.request.what.as_str()), 1);
+        if let Some((_, point)) = self.points.iter().find(|(_, known)| known.job == id).map(|(key, _)| key.clone()) {
+            self.no_point_of_a_stopped_job(point, id).await?;
+        }
         if matches!(state, JobState::Failed | JobState::Cancelled) {
             return Ok(());
         }

@@ -1,18 +1,24 @@
 mod accidents;
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
 
 use stillpoint_events::{Outgoing, TimerTicked};
 use stillpoint_jobs::{Operation, Rotation};
 use stillpoint_model::{ItemName, Result};
 use stillpoint_runtime::{Message, Settled};
 use stillpoint_testkit::{TestRandom, World};
+use stillpoint_vault::Name;
 
 use crate::{
     Faults, Report,
     actors::{self, Command},
     agenda::{Agenda, Item},
     broker::{Broker, Delivery},
+    bug::Bug,
     executor::{Doing, Doom, Outcome, Task, block},
     faults::freeze_ms,
     installation::{Machine, installation, platform},
@@ -50,6 +56,11 @@ pub struct Simulation {
     oracle: Oracle,
     tally: Tally,
     trace: Trace,
+    bug: Bug,
+    /// Nobody does anything before: the site is without power.
+    dark_until: i64,
+    /// The site is without power when the next segment is done.
+    dark_at_marker: bool,
     serial: u64,
     steps: u64,
     calm: bool,
@@ -97,6 +108,9 @@ impl Simulation {
             oracle,
             tally: Tally::default(),
             trace: Trace::new(),
+            bug: Bug::default(),
+            dark_until: 0,
+            dark_at_marker: false,
             serial: 0,
             steps: 0,
             calm: false,
@@ -119,6 +133,14 @@ impl Simulation {
         self
     }
 
+    /// The same, in which all processes have a bug of another product.
+    #[cfg(feature = "mutations")]
+    #[must_use]
+    pub fn mutated(mut self, mutation: stillpoint_model::Mutation) -> Self {
+        self.bug = Bug::new(mutation);
+        self
+    }
+
     /// Runs the seed to its end, or to the first rule that is broken.
     ///
     /// # Errors
@@ -130,7 +152,8 @@ impl Simulation {
         if self.oracle.violations.is_empty() {
             self.stop_faults();
             // Whoever still stands still goes on before all is counted.
-            let last = self.tasks.values().map(|task| task.still_until).max().unwrap_or(0).max(self.time.now());
+            let last =
+                self.tasks.values().map(|task| task.still_until).max().unwrap_or(0).max(self.time.now()).max(self.dark_until);
             self.until(last + CALM)?;
             if self.oracle.is_anything_damaged() {
                 self.repair()?;
@@ -185,12 +208,13 @@ impl Simulation {
     fn stop_faults(&mut self) {
         self.trace.step(self.time.now(), "faults stop");
         self.calm = true;
+        self.dark_at_marker = false;
         self.faults = Faults::default();
-        self.broker.out_until = 0;
+        self.broker.out_until = self.dark_until;
         *self.platform.faults.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Faults::default();
         for worker in &self.workers {
             worker.store.fault_at(self.faults.store);
-            worker.clock.skew.store(0, std::sync::atomic::Ordering::Relaxed);
+            worker.clock.skew.store(0, Relaxed);
         }
     }
 
@@ -249,6 +273,10 @@ impl Simulation {
     fn happen(&mut self, item: Item) -> Result<()> {
         let now = self.time.now();
         match item {
+            Item::Tick | Item::Act if now < self.dark_until => {
+                let pause = self.below(MINUTE);
+                self.agenda.at(self.dark_until + pause, item);
+            }
             Item::Tick => {
                 let tick = Outgoing::new(&TimerTicked {});
                 self.publish(&[tick]);
@@ -343,8 +371,12 @@ impl Simulation {
     fn poll(&mut self, id: u64) -> Result<()> {
         let Some(mut task) = self.tasks.remove(&id) else { return Ok(()) };
         let store = self.workers[task.worker].store.clone();
-        let outcome = task.poll();
-        self.observe(&task, &store)?;
+        let outcome = self.bug.during(|| task.poll());
+        let is_segment_done = self.observe(&task, &store)?;
+        if is_segment_done && self.dark_at_marker {
+            self.redeliver(&task);
+            return self.go_dark();
+        }
         let now = self.time.now();
         if let Some(outcome) = outcome {
             return self.settle(id, &task, outcome);
@@ -381,14 +413,16 @@ impl Simulation {
         self.agenda.at(task.still_until, Item::Thaw);
     }
 
-    /// Has the oracle look at what the last poll did.
-    fn observe(&mut self, task: &Task, store: &stillpoint_testkit::FaultyStore) -> Result<()> {
+    /// Has the oracle look at what the last poll did. Whether that was the end of a segment.
+    fn observe(&mut self, task: &Task, store: &stillpoint_testkit::FaultyStore) -> Result<bool> {
         let (calls, effects) = store.take();
         self.trace.calls(self.time.now(), &calls);
+        let mut is_segment_done = false;
         for effect in effects {
+            is_segment_done |= matches!(effect.name.parse(), Ok(Name::Marker(..)));
             block(self.oracle.saw(&self.world, &effect, task.function(), &mut self.tally))?;
         }
-        Ok(())
+        Ok(is_segment_done)
     }
 
     fn settle(&mut self, id: u64, task: &Task, outcome: Outcome) -> Result<()> {

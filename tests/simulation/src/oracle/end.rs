@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use stillpoint_model::{AlarmKey, AlarmKind, AlarmState, ItemName, Result, Subject};
 use stillpoint_testkit::World;
+use stillpoint_vault::Protection;
 
 use super::Oracle;
 use crate::{
@@ -28,6 +29,11 @@ impl Oracle {
         let now = self.time.now();
         for machine in machines {
             let item = &machine.name;
+            let record = vault.afresh().item(item).await?;
+            // Nothing is promised of one whose protection was stopped, and not yet of one that is protected again.
+            if record.protection != Protection::Active || record.written.as_millisecond() + FRESH_MS > now {
+                continue;
+            }
             let newest = self.newest_instant(item);
             let mut is_told = false;
             for kind in RESOLVED {

@@ -21,12 +21,13 @@ pub(super) fn pruned_too_early(known: &Known, is_newest: bool, now: i64) -> Opti
 
 /// I5: a point is freed when it was deleted, its days to take that back are over, and nobody wants it again. Marks are numbered, so
 /// what came before the freeing was known to it.
-pub(super) fn freed_too_early(known: &Known, now: i64) -> Option<String> {
-    let Some(tombstone) = known.standing(MarkKind::Deleted, MarkKind::Undeleted) else {
-        return Some("freed, and it is not deleted".to_owned());
+pub(super) fn freed_too_early(known: &Known, with_machine: bool, now: i64) -> Option<String> {
+    let is_held = known.standing(MarkKind::Held, MarkKind::Released).is_some();
+    let Some(tombstone) = known.standing(MarkKind::Deleted, MarkKind::Undeleted).filter(|_| !is_held) else {
+        let why = if is_held { "freed, and it is held" } else { "freed, and it is not deleted" };
+        return (is_held || !with_machine).then(|| why.to_owned());
     };
     match tombstone.until {
-        _ if known.standing(MarkKind::Held, MarkKind::Released).is_some() => Some("freed, and it is held".to_owned()),
         Some(until) if until.as_millisecond() <= now + CLOCKS_APART_MS => None,
         until => Some(format!("freed, and it can be undeleted until {until:?}")),
     }

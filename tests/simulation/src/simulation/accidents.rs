@@ -9,7 +9,7 @@ use super::{Simulation, WORKERS, count_store_faults};
 use crate::{
     agenda::Item,
     executor::block,
-    time::{DAY, HOUR},
+    time::{DAY, HOUR, SECOND},
 };
 
 /// How far a clock jumps: a year back, ten years ahead.
@@ -37,6 +37,18 @@ impl Simulation {
         if self.random.below(1000) < self.faults.killed {
             let place = self.random.below(WORKERS) as usize;
             self.kill(place)?;
+        }
+        if self.random.below(1000) < self.faults.hypervisor {
+            self.trace.step(now, "the hypervisor crashes");
+            self.tally.fault("hypervisor crashed");
+            self.world.platform.crash();
+        }
+        if self.random.below(1000) < self.faults.dark {
+            // Every other time in the middle of a backup.
+            match self.random.below(2) {
+                0 => self.go_dark()?,
+                _ => self.dark_at_marker = true,
+            }
         }
         self.set_room(self.random.below(1000) >= self.faults.full);
         if self.jumped.is_none() && self.random.below(1000) < self.faults.jumped {
@@ -147,6 +159,19 @@ impl Simulation {
         self.trace.step(self.time.now(), &format!("{object} is {what}"));
         self.tally.fault(&format!("damaged: {what}"));
         Ok(())
+    }
+
+    /// The site is without power: everything there dies, and comes back together.
+    pub(super) fn go_dark(&mut self) -> Result<()> {
+        let now = self.time.now();
+        self.dark_at_marker = false;
+        let pause = HOUR + self.below(4 * DAY);
+        self.trace.step(now, &format!("the site is dark for {} s", pause / SECOND));
+        self.tally.fault("site without power");
+        self.dark_until = now + pause;
+        self.broker.out_until = self.broker.out_until.max(self.dark_until);
+        self.world.platform.crash();
+        (0..WORKERS as usize).try_for_each(|place| self.kill(place))
     }
 
     /// A process dies with all it is doing, and another is started in its place.

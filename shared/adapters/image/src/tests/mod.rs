@@ -45,7 +45,8 @@ fn source(name: &str, path: &Path) -> DiskSource {
 }
 
 fn request(disks: &[DiskSource]) -> SnapshotRequest {
-    SnapshotRequest { job: job(1), item: "web-01".parse().unwrap(), disks: disks.to_vec(), wanted: Consistency::Crash }
+    let item = "web-01".parse().unwrap();
+    SnapshotRequest { job: job(1), item, disks: disks.to_vec(), wanted: Consistency::Crash, since: None }
 }
 
 async fn snapshot(disks: &[DiskSource]) -> Result<Snapshot, Error> {
