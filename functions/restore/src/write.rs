@@ -63,9 +63,11 @@ impl Write {
         let disk = disk.ok_or_else(|| Error::corrupt("a plan names no such disk"))?;
         let map = source.manifest.disks.iter().find(|map| map.name == disk.name);
         let map = map.ok_or_else(|| Error::corrupt("a plan names a disk that the point does not have"))?;
+        let end = segment.first_page.checked_add(segment.pages).filter(|end| *end as usize <= map.pages.len());
+        let end = end.ok_or_else(|| Error::corrupt("a plan names pages that its disk does not have"))?;
         let writer = self.target.open(job, disk).await?;
         let mut written_bytes = 0;
-        let pages: Vec<u32> = (segment.first_page..segment.first_page + segment.pages).collect();
+        let pages: Vec<u32> = (segment.first_page..end).collect();
         for ahead in pages.chunks(PAGES_AHEAD) {
             for (number, page) in self.pages(vault, source, map, ahead).await? {
                 let (start, end) = page_range(number, map.size_bytes);
