@@ -11,6 +11,7 @@ mod campaign;
 mod chance;
 mod corpus;
 mod mutation;
+mod scene;
 mod sealing;
 mod targets;
 mod tokens;
@@ -64,6 +65,13 @@ targets! {
     word: targets::words::WORD,
     webhook_secret: targets::words::WEBHOOK_SECRET,
     store_url: targets::words::STORE_URL,
+    restore_plan: targets::inner::RESTORE_PLAN,
+    restore_marker: targets::inner::RESTORE_MARKER,
+    verify_plan: targets::inner::VERIFY_PLAN,
+    verify_marker: targets::inner::VERIFY_MARKER,
+    census: targets::inner::CENSUS,
+    fleet: targets::inner::FLEET,
+    image_handle: targets::image::HANDLE,
 }
 
 #[test]

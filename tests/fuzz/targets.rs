@@ -2,6 +2,8 @@
 
 pub mod event;
 pub mod files;
+pub mod image;
+pub mod inner;
 pub mod keys;
 pub mod manifest;
 pub mod pack;

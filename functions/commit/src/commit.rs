@@ -108,7 +108,7 @@ fn point(
     vault: &Vault,
 ) -> Point {
     let detail = &plan.detail;
-    let sum = |pick: fn(&Transferred) -> u64| markers.iter().map(|marker| pick(&marker.detail)).sum();
+    let sum = |pick: fn(&Transferred) -> u64| markers.iter().map(|marker| pick(&marker.detail)).fold(0, u64::saturating_add);
     let disk = |disk: &stillpoint_ports::DiskSnapshot| PointDisk { name: disk.name.clone(), size_bytes: disk.size_bytes };
     Point {
         id: detail.point,

@@ -30,7 +30,7 @@ impl Finish {
         let markers: Vec<Marker<Written>> = self.engine.markers(job.id, &loaded.hash, segments).await?;
         let written = |position: usize| {
             let of_disk = markers.iter().filter(|marker| usize::from(plan.segments[marker.segment as usize].disk) == position);
-            of_disk.map(|marker| marker.detail.written_bytes).sum()
+            of_disk.map(|marker| marker.detail.written_bytes).fold(0, u64::saturating_add)
         };
         let disks = plan.detail.disks.iter().enumerate().map(|(position, disk)| DiskOutcome {
             name: disk.name.clone(),

@@ -120,7 +120,8 @@ impl Handler for Prepare {
             self.target.discard(job.id, &loaded.plan.detail.disks).await?;
             return Ok(Effects::none());
         }
-        self.progress.planned(job.id, loaded.plan.segments.iter().map(|segment| segment.bytes).sum(), 0);
+        let total = loaded.plan.segments.iter().map(|segment| segment.bytes).fold(0, u64::saturating_add);
+        self.progress.planned(job.id, total, 0);
         Ok(Effects { events: self.engine.redrive(&job).await? })
     }
 }

@@ -104,8 +104,10 @@ impl Write {
     ) -> Result<u64> {
         let map = manifest.disks.iter().find(|map| map.name == disk.name);
         let map = map.ok_or_else(|| Error::corrupt("a plan names a disk that the point does not have"))?;
+        let end = segment.first_page.checked_add(segment.pages).filter(|end| *end as usize <= map.pages.len());
+        let end = end.ok_or_else(|| Error::corrupt("a plan names pages that its disk does not have"))?;
         let mut written_bytes = 0;
-        let pages: Vec<u32> = (segment.first_page..segment.first_page + segment.pages).collect();
+        let pages: Vec<u32> = (segment.first_page..end).collect();
         for ahead in pages.chunks(PAGES_AHEAD) {
             for (number, page) in self.pages(vault, manifest, map, ahead).await? {
                 let (start, end) = page_range(number, map.size_bytes);

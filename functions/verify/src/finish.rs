@@ -32,7 +32,7 @@ impl Finish {
         let mut toll = Toll::of(&vault, &plan.detail, lost).await?;
         toll.take(plan.detail.item.as_ref()).await?;
         let changed = alarm::settle(&vault, job.id, plan.detail.item.as_ref(), &toll.items).await?;
-        let sum = |pick: fn(&SegmentRead) -> u64| markers.iter().map(|marker| pick(&marker.detail)).sum();
+        let sum = |pick: fn(&SegmentRead) -> u64| markers.iter().map(|marker| pick(&marker.detail)).fold(0, u64::saturating_add);
         let counts = [
             ("points", plan.detail.points),
             ("objects", plan.detail.objects),

@@ -50,7 +50,8 @@ impl Handler for Prepare {
         }
         let loaded = self.plan(&job).await?;
         let job = self.engine.begin_transfer(&job, loaded.plan.segments.len()).await?;
-        self.progress.planned(job.id, loaded.plan.segments.iter().map(|segment| segment.bytes).sum(), 0);
+        let total = loaded.plan.segments.iter().map(|segment| segment.bytes).fold(0, u64::saturating_add);
+        self.progress.planned(job.id, total, 0);
         Ok(Effects { events: self.engine.redrive(&job).await? })
     }
 }

@@ -22,11 +22,11 @@ impl Add for Requests {
     type Output = Self;
     fn add(self, other: Self) -> Self {
         Self {
-            put: self.put + other.put,
-            get: self.get + other.get,
-            list: self.list + other.list,
-            head: self.head + other.head,
-            delete: self.delete + other.delete,
+            put: self.put.saturating_add(other.put),
+            get: self.get.saturating_add(other.get),
+            list: self.list.saturating_add(other.list),
+            head: self.head.saturating_add(other.head),
+            delete: self.delete.saturating_add(other.delete),
         }
     }
 }
