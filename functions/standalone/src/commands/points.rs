@@ -1,9 +1,9 @@
-use std::process::ExitCode;
+use std::{collections::BTreeMap, process::ExitCode};
 
 use serde_json::{Map, Value, json};
 use stillpoint_fleet::Kept;
 use stillpoint_jobs::KeptSnapshot;
-use stillpoint_model::{ErrorKind, ItemName, MarkKind, Result};
+use stillpoint_model::{ErrorKind, ItemName, MarkKind, PointId, Result};
 use stillpoint_vault::{Mark, Point};
 
 use super::{
@@ -48,11 +48,12 @@ pub async fn run(session: &Session, name: &ItemName, all: bool) -> Result<ExitCo
             .unreadable
             .iter()
             .map(|(id, error)| json!({ "id": id, "state": "damaged", "damaged": true, "reason": error.one_line() }));
-        let only_snapshots = snapshots.kept.values().map(instant::document);
-        let documents: Vec<Value> = shown.iter().map(document).chain(only_snapshots).chain(unreadable).collect();
+        let mut documents: BTreeMap<PointId, Value> = shown.iter().map(|row| (row.kept.point.id, document(row))).collect();
+        documents.extend(snapshots.kept.iter().map(|(id, kept)| (*id, instant::document(kept))));
+        let documents: Vec<Value> = documents.into_values().chain(unreadable).collect();
         output::json(&json!({ "points": documents, "deleted_points_not_shown": hidden }))?;
     } else {
-        show(&shown, snapshots.kept.values());
+        show(&shown, &snapshots);
         if hidden > 0 {
             output::line(&format!("{hidden} deleted points are not shown; see `stillpoint points {name} --all`"));
         }
@@ -85,7 +86,7 @@ fn why(Row { kept, tombstone, hold, .. }: &Row<'_>) -> String {
     own.into_iter().chain(tombstone).chain(hold).collect::<Vec<_>>().join("; ")
 }
 
-fn show<'a>(rows: &[Row<'_>], only_snapshots: impl Iterator<Item = &'a KeptSnapshot>) {
+fn show(rows: &[Row<'_>], snapshots: &Snapshots) {
     let cells = |row: &Row<'_>| {
         let Row { kept, alone_bytes, snapshot, .. } = row;
         let Kept { point, verdict, .. } = kept;
@@ -118,7 +119,9 @@ fn show<'a>(rows: &[Row<'_>], only_snapshots: impl Iterator<Item = &'a KeptSnaps
         "MADE",
         "STATE",
     ];
-    output::table(&heads, rows.iter().map(cells).chain(only_snapshots.map(instant::cells)).collect());
+    let mut table: BTreeMap<PointId, Vec<String>> = rows.iter().map(|row| (row.kept.point.id, cells(row))).collect();
+    table.extend(snapshots.kept.iter().map(|(id, kept)| (*id, instant::cells(kept))));
+    output::table(&heads, table.into_values().collect());
 }
 
 fn document(Row { kept, alone_bytes, tombstone, hold, snapshot }: &Row<'_>) -> Value {
