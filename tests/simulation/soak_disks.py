@@ -5,6 +5,7 @@ import os
 from collections import namedtuple
 
 CHUNK = 64 * 1024
+HOT = 512 * 1024
 # What a machine's disks hold, from one instant to the next.
 Version = namedtuple("Version", "digest begun done")
 
@@ -49,7 +50,9 @@ class Disk:
             self.chunks += [ZERO] * (1024 * 1024 // CHUNK)
             return
         length = min(4096 * self.random.choice((1, 1, 4, 16, 64, 128)), self.size)
-        offset = self.random.randrange(0, self.size - length + 1, 4096)
+        # Most writes hit the same places again, so that what earlier points hold is soon no other's.
+        reach = min(HOT, self.size) if self.random.random() < 0.6 else self.size
+        offset = self.random.randrange(0, reach - length + 1, 4096)
         with open(self.path, "r+b", buffering=0) as file:
             file_number = file.fileno()
             os.pwrite(file_number, self.content(file_number, length), offset)

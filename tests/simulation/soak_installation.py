@@ -208,10 +208,8 @@ class Installation:
     def jobs(self):
         """States of each job's records, in their order, as the names in the vault tell them."""
         jobs = {}
-        for day in (self.vault / "jobs").glob("*"):
-            for job in day.iterdir():
-                records = sorted(path.stem for path in job.glob("*.json"))
-                jobs[job.name] = [record.partition("-")[2] for record in records]
+        for path in sorted((self.vault / "jobs").glob("*/*/*.json")):
+            jobs.setdefault(path.parent.name, []).append(path.stem.partition("-")[2])
         return jobs
 
     def unfinished(self):

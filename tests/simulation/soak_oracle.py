@@ -12,21 +12,25 @@ UNDELETE = 14 * DAY
 SLACK = 60
 # Alarms that belong to what is done to the installations; any other one is a violation.
 ALARMS = {"job-failed", "slot-missed", "no-good-point"}
-# Why jobs and commands may fail here: [what it is, what is said].
-REFUSALS = {
-    "the disk changed while it was read": r"changed while it was being backed up|kept changing while the snapshot",
-    "another backup of the machine is under way": r"a backup of \S+ is under way|another backup of .* is about to begin",
-    "cancelled": r"cancelled by the operator|was cancelled|will not be completed any more|has given up|interrupted",
-    "given up after many deaths": r"given up after \d+ processes died|driven on \d+ times without getting on",
+# Why jobs may fail here: what it is, and how it is said.
+FAILURES = {
+    "the disk changed while it was read": r"changed while it was being backed up|kept changing while the snapshot"
+    r"|changed its size while the snapshot",
+    "another backup of the machine was under way": r"a backup of \S+ is under way|another backup of \S+ is about to begin",
+    "given up after five deaths": r"given up after \d+ processes died|driven on \d+ times without getting on",
+}
+# ... and commands.
+REFUSALS = FAILURES | {
+    "cancelled by another command": r"cancelled by the operator|has not given back what it holds yet",
     "the broker is away": r"the broker at",
     "the point is deleted, freed, held or the newest": r"is deleted; `|was freed: nothing|has no recovery point|it is held;|newest good point"
-    r"|too late for \d+ points|is not in the vault|others keep marking",
-    "the job is past cancelling": r"can no longer be cancelled|being sealed|has ended|is already|ended already",
+    r"|too late for \d+ points|others keep marking",
+    "the job is past cancelling": r"can no longer be stopped|has ended already",
 }
 
 
-def reason_of(text):
-    for reason, pattern in REFUSALS.items():
+def reason_of(text, known):
+    for reason, pattern in known.items():
         if re.search(pattern, text):
             return reason
     return None
@@ -58,7 +62,7 @@ class Oracle:
         if code not in (0, 1, 3) or "panicked" in errors:
             self.violation(f"{' '.join(command.words[1:])}: exit code {code}: {errors}")
         if code == 1:
-            reason = reason_of(errors)
+            reason = reason_of(errors, REFUSALS)
             self.counts["refusals"][reason or f"{command.kind}: {errors[:300]}"] += 1
             if len(errors.splitlines()) != 1:
                 self.violation(f"{' '.join(command.words[1:])}: not one line: {errors!r}")
@@ -114,7 +118,7 @@ class Oracle:
             what = request["request"]["what"]["operation"]
             self.counts["jobs"][f"{what} {end['state']}"] += 1
             if end["state"] == "failed":
-                reason = reason_of(end.get("reason") or "")
+                reason = reason_of(end.get("reason") or "", FAILURES)
                 self.counts["failures"][reason or end.get("reason")] += 1
                 if not reason:
                     self.violation(f"job {job} failed: {end.get('reason')}")
@@ -218,6 +222,7 @@ class Oracle:
 
     def alarms(self):
         for alarm in self.installation.ask("alarms", codes=(0, 3))["open"]:
+            self.counts["open"][alarm["alarm"]] += 1
             self.counts["alarms"][alarm["alarm"]] += 1
             if alarm["alarm"] not in ALARMS:
                 self.violation(f"alarm {alarm}")
