@@ -92,14 +92,22 @@ impl Scene {
             world.engine.create(JobId::new(world.vault().ulid()), request).await
         };
         let wanted = Consistency::Crash;
-        let backup = create(Operation::Backup { item: item.clone(), wanted, keep_until: None, slot: None }).await?;
+        let backup = create(Operation::Backup {
+            item: item.clone(),
+            wanted,
+            keep_until: None,
+            slot: None,
+            instant_restore_seconds: 0,
+            snapshot_only: false,
+        })
+        .await?;
         follow(&world, backup.requested()).await?;
         let outcome = world.engine.job(backup.id).await?.newest.outcome;
         let point = outcome.and_then(|outcome| outcome.point).ok_or_else(|| Error::internal("no point was made"))?;
         follow(&world, create(Operation::Collect).await?.requested()).await?;
         Fleet::load(&world.vault().afresh()).await?.write_digest(world.vault()).await?;
         let disks = World::places(&world.vault().point(&item, point).await?, "to");
-        let restore = create(Operation::Restore { item, point, disks }).await?;
+        let restore = create(Operation::Restore { item, point, disks, snapshot: None }).await?;
         let verify = create(Operation::Verify { item: None, read: Some(Rotation::ALL) }).await?;
         for job in [&restore, &verify] {
             deliver(&world, job.requested()).await?;

@@ -44,6 +44,7 @@ fn seeds() -> Vec<Vec<u8>> {
         item: "web-01".parse().expect("a name"),
         disks: vec![DiskSource { name: "os".parse().expect("a name"), location: file.clone() }],
         wanted: Consistency::Crash,
+        since: None,
     };
     let (runtime, platform) = platform();
     let real = runtime.block_on(platform.snapshot(&request)).expect("a file can be snapshotted").disks.remove(0).handle;

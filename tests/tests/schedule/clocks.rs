@@ -1,4 +1,5 @@
 use jiff::SignedDuration;
+use stillpoint_model::Subject;
 use stillpoint_testkit::World;
 
 use crate::fleet::{add, counts, machine, pass, policy, world};
@@ -36,7 +37,8 @@ async fn a_machine_and_a_policy_that_were_written_by_a_clock_years_ahead_are_bac
     pass(&world, -10 * YEAR);
     world.minutes(5 * 60).await.unwrap();
     let counts = counts(&world).await;
-    assert!((0..2).all(|number| counts.get(&machine(number)).is_some_and(|count| *count >= 2)), "{counts:?}");
+    let is_backed_up = |number| counts.get(&Subject::Item(machine(number))).is_some_and(|count| *count >= 2);
+    assert!((0..2).all(is_backed_up), "{counts:?}");
 }
 
 #[tokio::test]
