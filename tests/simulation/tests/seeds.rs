@@ -2,18 +2,18 @@
 
 use stillpoint_simulation::{Campaign, Report, Simulation};
 
-/// So many take about four minutes on two processors.
+/// So many take about five minutes on two processors. Other tests here take other seeds: the same at once would meet at its jobs' locks.
 const SEEDS: u64 = 1_000;
-/// Seeds that broke a rule when they were first run, each with what was wrong. What a seed does changes with the simulator; they stay as they
-/// are, for what they found is also tested by itself.
+/// Some of them, which broke a rule when they were first run, and what was wrong. What a seed does changes with the simulator; what these
+/// found is also tested by itself.
 const FOUND: [(u64, &str); 7] = [
     (5, "a snapshot taken by a process that woke up after its job had ended"),
-    (28, "a disk prepared by a process that woke up after its job had ended"),
-    (29, "the end of a job written over by a late copy"),
+    (20, "a kept snapshot given back by a copy that was late with its plan"),
     (26, "a machine written by a clock ten years ahead was not backed up for ten years"),
+    (28, "a disk prepared by a process that woke up after its job had ended"),
+    (29, "the end of a job written over by a late copy; later, a ledger that was written hours after its id was made, and no timer saw"),
     (150, "an alarm raised for a job of a clock ten years ahead was not resolved for ten years"),
     (173, "a job made by a clock a year behind was taken on by nobody"),
-    (197, "a job that was completed with warnings was completed without, after a late copy woke up"),
 ];
 
 fn run(seed: u64) -> stillpoint_model::Result<Report> {
@@ -22,7 +22,7 @@ fn run(seed: u64) -> stillpoint_model::Result<Report> {
 
 #[test]
 fn where_nothing_fails_nothing_is_broken_and_every_backup_completes() {
-    let report = Simulation::calm(7).unwrap().run().unwrap();
+    let report = Simulation::calm(5_007).unwrap().run().unwrap();
     assert!(report.violations.is_empty(), "{report}");
     assert!(report.tally.faults.is_empty(), "{:?}", report.tally);
     assert!(report.tally.counts["backup completed"] > 5, "{:?}", report.tally);
@@ -31,24 +31,19 @@ fn where_nothing_fails_nothing_is_broken_and_every_backup_completes() {
 
 #[test]
 fn the_same_seed_does_the_same() {
-    let first = run(3).unwrap();
-    assert_eq!(first, run(3).unwrap());
-    assert_ne!(first.trace, run(4).unwrap().trace);
-}
-
-#[test]
-fn seeds_that_found_something_find_nothing_more() {
-    for (seed, what) in FOUND {
-        let report = run(seed).unwrap();
-        assert!(report.violations.is_empty(), "{what}: {report}");
-        assert!(!report.tally.counts.contains_key("left over of ended jobs"), "{what}: {report}");
-    }
+    let first = run(5_003).unwrap();
+    assert_eq!(first, run(5_003).unwrap());
+    assert_ne!(first.trace, run(5_004).unwrap().trace);
 }
 
 #[test]
 fn whatever_fails_no_rule_is_broken() {
     let campaign = Campaign::run(0, SEEDS, &|bad| println!("{bad}"));
     println!("{campaign}");
+    for (seed, how) in &campaign.bad {
+        let before = FOUND.iter().find(|(found, _)| found == seed).map_or("", |(_, what)| what);
+        println!("{how}\n  found before: {before}");
+    }
     assert!(campaign.bad.is_empty(), "{:?}", campaign.bad);
     for fault in [
         "message lost",
