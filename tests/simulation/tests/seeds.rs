@@ -11,7 +11,10 @@ const FOUND: [(u64, &str); 7] = [
     (20, "a kept snapshot given back by a copy that was late with its plan"),
     (26, "a machine written by a clock ten years ahead was not backed up for ten years"),
     (28, "a disk prepared by a process that woke up after its job had ended"),
-    (29, "the end of a job written over by a late copy; later, a ledger that was written hours after its id was made, and no timer saw"),
+    (
+        29,
+        "the end of a job written over by a late copy; later, a ledger that was written hours after its id was made, and no timer saw",
+    ),
     (150, "an alarm raised for a job of a clock ten years ahead was not resolved for ten years"),
     (173, "a job made by a clock a year behind was taken on by nobody"),
 ];

@@ -53,9 +53,11 @@ impl Oracle {
         Ok(())
     }
 
+    /// Of the newest point, or of a snapshot that was kept where the transfer was skipped, for an earlier one was still under way.
     fn newest_instant(&self, item: &ItemName) -> Option<i64> {
         let own = self.points.iter().filter(|((whose, _), known)| whose == item && !known.freed);
-        own.map(|(_, known)| known.instant.as_millisecond()).max()
+        let kept = self.kept.values().filter(|kept| kept.item == *item).map(|kept| kept.instant);
+        own.map(|(_, known)| known.instant).chain(kept).map(|instant| instant.as_millisecond()).max()
     }
 
     /// A backup of a machine that was begun after one time and had ended well before another.
