@@ -132,7 +132,8 @@ impl Machine {
         Ok(())
     }
 
-    /// The newest point shares a page with the one before if and only if its bytes did not change; what is all zeros has none.
+    /// The newest point shares a page with the one before if and only if its bytes did not change, or had to move out of a pack that the
+    /// one before hardly needed; what is all zeros has none.
     pub fn assert_copy_on_write(&self) -> TestCaseResult {
         let Some((_, now, manifest)) = self.points.last() else { return Ok(()) };
         for (name, disk) in now {
@@ -148,7 +149,9 @@ impl Machine {
                 let was = page_of(old, number as u32);
                 let same = was == page || was.is_zero() && page.is_zero();
                 let shared = places(earlier, name)[number] == place;
-                prop_assert_eq!(same, shared, "disk {} page {} of point {}", name, number, self.points.len() - 1);
+                let may_move = same && has_thin_pack(earlier);
+                let last = self.points.len() - 1;
+                prop_assert!(same == shared || may_move, "disk {} page {} of point {}: {} {}", name, number, last, same, shared);
             }
         }
         Ok(())
@@ -171,6 +174,15 @@ fn places(manifest: &Manifest, name: &DiskName) -> Vec<Option<(String, u32)>> {
     let map = manifest.disks.iter().find(|map| map.name == *name).unwrap();
     let place = |page: &PageRef| (manifest.packs[page.pack as usize].pack.name.to_string(), page.frame);
     map.pages.iter().map(|page| page.as_ref().map(place)).collect()
+}
+
+/// Whether a pack is worth storing again (decision 0010): at least 256 KiB, of which the point needs less than a quarter.
+fn has_thin_pack(manifest: &Manifest) -> bool {
+    let pages: Vec<&PageRef> = manifest.disks.iter().flat_map(|disk| disk.pages.iter().flatten()).collect();
+    (0_u32..).zip(&manifest.packs).any(|(place, used)| {
+        let of_pages: u64 = pages.iter().filter(|page| page.pack == place).map(|page| u64::from(page.sealed_bytes)).sum();
+        used.size_bytes >= 256 << 10 && (used.live_bytes + of_pages) * 4 < used.size_bytes
+    })
 }
 
 /// Chunks, bytes and pages that are alive in each pack, counted from the pages themselves.
