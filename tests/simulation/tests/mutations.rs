@@ -9,7 +9,7 @@ const SEEDS: u64 = 40;
 const FOUND: [(Mutation, u64, &[&str]); 11] = [
     (Mutation::StaleList, 7000, &["I1 nothing needed is deleted", "I6 "]),
     (Mutation::InFlightSwept, 7002, &["I6 nothing under way is deleted"]),
-    (Mutation::ListErrorEmpty, 7000, &["I7 no name is used twice"]),
+    (Mutation::ListErrorEmpty, 7000, &["I7 no name is used twice", "I11 every job ends"]),
     (Mutation::CommitUnfenced, 7002, &["I8 a stopped job makes no point"]),
     (Mutation::FailedUploadUsed, 7001, &["I17 a marker names what is there"]),
     (Mutation::MarkersCounted, 7000, &["I15 a completed restore is whole", "I3 "]),
