@@ -1,6 +1,8 @@
+use std::ops::Range;
+
 use bytes::Bytes;
 use stillpoint_format::is_zero;
-use stillpoint_jobs::{BackupPlan, Engine, Segment};
+use stillpoint_jobs::{BackupPlan, Engine};
 use stillpoint_model::{
     Error, ErrorKind, Extent, ItemName, JobId, PointId, Result,
     geometry::{CHUNK_BYTES, page_range},
@@ -65,7 +67,7 @@ impl Taken {
         Ok(TakenDisk { disk, data: stillpoint_model::merge(disk.data().into_owned(), CHUNK_BYTES, disk.size_bytes) })
     }
 
-    /// Writes a segment of a disk; returns the bytes written, zeros not counted.
+    /// Writes pages of a disk; returns the bytes written, zeros not counted.
     ///
     /// # Errors
     /// `missing` or `conflict` when the snapshot is gone, or is not what it was; as the platform and the target.
@@ -73,7 +75,7 @@ impl Taken {
         &self,
         platforms: &Platforms,
         TakenDisk { disk, data }: TakenDisk<'_>,
-        segment: &Segment,
+        pages: Range<u32>,
         writer: &dyn DiskWriter,
         moved: (&dyn Progress, JobId),
     ) -> Result<u64> {
@@ -85,7 +87,7 @@ impl Taken {
         };
         let reader = platforms.get(&self.plan.platform)?.open(disk).await.map_err(gone)?;
         let mut written_bytes = 0;
-        for page in segment.first_page..segment.first_page + segment.pages {
+        for page in pages {
             let (start, end) = page_range(page, disk.size_bytes);
             let mut at = start;
             let first = data.partition_point(|extent| extent.end() <= start);

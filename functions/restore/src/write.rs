@@ -1,4 +1,4 @@
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -81,12 +81,13 @@ impl Write {
     async fn write_segment(&self, vault: &Vault, job: JobId, source: &Source, segment: &Segment) -> Result<Written> {
         let disk = source.loaded.plan.detail.disks.get(usize::from(segment.disk));
         let disk = disk.ok_or_else(|| Error::corrupt("a plan names no such disk"))?;
+        let pages = pages_of(segment, disk)?;
         let writer = self.target.open(job, disk).await?;
         let written_bytes = match &source.origin {
-            Origin::Vault(manifest) => self.write_from_vault(vault, job, (manifest, disk), segment, &*writer).await?,
+            Origin::Vault(manifest) => self.write_from_vault(vault, job, (manifest, disk), pages, &*writer).await?,
             Origin::Snapshot(taken) => {
                 let moved = (&*self.progress, job);
-                taken.write(&self.platforms, taken.disk(disk)?, segment, &*writer, moved).await?
+                taken.write(&self.platforms, taken.disk(disk)?, pages, &*writer, moved).await?
             }
         };
         // The marker says that these bytes are there, whatever happens next.
@@ -99,15 +100,13 @@ impl Write {
         vault: &Vault,
         job: JobId,
         (manifest, disk): (&Manifest, &TargetDisk),
-        segment: &Segment,
+        pages: Range<u32>,
         writer: &dyn DiskWriter,
     ) -> Result<u64> {
-        let map = manifest.disks.iter().find(|map| map.name == disk.name);
+        let map = manifest.disks.iter().find(|map| map.name == disk.name && map.size_bytes == disk.size_bytes);
         let map = map.ok_or_else(|| Error::corrupt("a plan names a disk that the point does not have"))?;
-        let end = segment.first_page.checked_add(segment.pages).filter(|end| *end as usize <= map.pages.len());
-        let end = end.ok_or_else(|| Error::corrupt("a plan names pages that its disk does not have"))?;
         let mut written_bytes = 0;
-        let pages: Vec<u32> = (segment.first_page..end).collect();
+        let pages: Vec<u32> = pages.collect();
         for ahead in pages.chunks(PAGES_AHEAD) {
             for (number, page) in self.pages(vault, manifest, map, ahead).await? {
                 let (start, end) = page_range(number, map.size_bytes);
@@ -181,6 +180,13 @@ fn zero_runs(page: &MapPage, start: u64, end: u64) -> Vec<Extent> {
     let extents = zeros.map(|(index, _)| Extent::new(start + index as u64 * CHUNK_BYTES, CHUNK_BYTES)).collect();
     debug_assert!(end - start <= PAGE_BYTES);
     stillpoint_model::merge(extents, CHUNK_BYTES, end)
+}
+
+/// The pages of a segment, wherever their bytes come from.
+fn pages_of(segment: &Segment, disk: &TargetDisk) -> Result<Range<u32>> {
+    let end = segment.first_page.checked_add(segment.pages).filter(|end| u64::from(*end) <= disk.size_bytes.div_ceil(PAGE_BYTES));
+    let end = end.ok_or_else(|| Error::corrupt("a plan names pages that its disk does not have"))?;
+    Ok(segment.first_page..end)
 }
 
 impl Handler for Write {
