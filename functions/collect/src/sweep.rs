@@ -3,7 +3,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 use stillpoint_fleet::Fleet;
 use stillpoint_jobs::Engine;
-use stillpoint_model::{ErrorKind, ItemName, JobId, MarkKind, Mutation, PointId, Result, policy::Clock};
+use stillpoint_model::{ErrorKind, JobId, MarkKind, Mutation, PointId, Result, policy::Clock};
 use stillpoint_vault::{CollectNames, Name, PointEntries, PointEntry, Vault};
 
 use crate::{Margins, deletion::delete, look::Look};
@@ -94,14 +94,7 @@ impl Sweep<'_> {
     /// Records of kept snapshots that were given back. The one that says so goes a run after the one that says until when it is kept:
     /// as long as that is there, nobody may take the snapshot for one that is kept.
     async fn snapshots(&self) -> Result<Vec<String>> {
-        let mut found = BTreeMap::<(ItemName, JobId), (Option<Timestamp>, bool)>::new();
-        for entry in self.vault().store().list(Name::SNAPSHOTS).await? {
-            match entry.name.parse() {
-                Ok(Name::KeptSnapshot(item, job, until)) => found.entry((item, job)).or_default().0 = Some(until),
-                Ok(Name::ReleasedSnapshot(item, job)) => found.entry((item, job)).or_default().1 = true,
-                _ => {}
-            }
-        }
+        let found = self.engine.snapshot_records(Name::SNAPSHOTS).await?;
         let is_old = |at: Timestamp| self.is_older(at, self.margins.snapshots);
         let given_back = found.into_iter().filter(|(_, (_, is_released))| *is_released);
         let names = given_back.filter_map(|((item, job), (until, _))| match until {

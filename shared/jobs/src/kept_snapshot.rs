@@ -197,8 +197,12 @@ impl Engine {
         if is_own { Ok(kept) } else { Err(Error::corrupt(format!("{name} speaks of another snapshot"))) }
     }
 
-    async fn kept_under(&self, prefix: &str) -> Result<Vec<KeptListing>> {
-        let mut found = BTreeMap::<(ItemName, JobId), (Option<Timestamp>, bool)>::new();
+    /// What the names of records under a folder say of each snapshot: until when it is kept, and whether it was given back.
+    ///
+    /// # Errors
+    /// As the store.
+    pub async fn snapshot_records(&self, prefix: &str) -> Result<BTreeMap<(ItemName, JobId), (Option<Timestamp>, bool)>> {
+        let mut found = BTreeMap::<_, (Option<Timestamp>, bool)>::new();
         for entry in self.vault().store().list(prefix).await? {
             match entry.name.parse() {
                 Ok(Name::KeptSnapshot(item, job, until)) => found.entry((item, job)).or_default().0 = Some(until),
@@ -206,7 +210,11 @@ impl Engine {
                 _ => {}
             }
         }
-        let standing = found.into_iter().filter(|(_, (_, released))| !released);
+        Ok(found)
+    }
+
+    async fn kept_under(&self, prefix: &str) -> Result<Vec<KeptListing>> {
+        let standing = self.snapshot_records(prefix).await?.into_iter().filter(|(_, (_, released))| !released);
         Ok(standing.filter_map(|((item, job), (until, _))| Some(KeptListing { item, job, until: until? })).collect())
     }
 }
