@@ -3,8 +3,9 @@ use serde_json::Value;
 
 use crate::{
     AlarmChanged, BackupRequested, CollectRequested, Contract, Envelope, EnvelopeError, Function, JobEnded, PruneRequested,
-    RecoveryPointCommitted, RestoreRequested, RestoreSegmentPlanned, RestoreSegmentsWritten, SegmentPlanned, SegmentsTransferred,
-    SnapshotExpired, TimerTicked, VerifyRequested, VerifySegmentPlanned, VerifySegmentsRead,
+    RecoveryPointCommitted, ReplicateRequested, ReplicateSegmentPlanned, ReplicateSegmentsCopied, RestoreRequested,
+    RestoreSegmentPlanned, RestoreSegmentsWritten, SegmentPlanned, SegmentsTransferred, SnapshotExpired, TimerTicked,
+    VerifyRequested, VerifySegmentPlanned, VerifySegmentsRead,
 };
 
 /// The pattern behind [`Contract::idempotency_key`], as the type's definition states it.
@@ -47,6 +48,9 @@ pub fn all() -> Vec<Description> {
         describe::<VerifyRequested>("`schedule`, the command line", &[Function::Verify]),
         describe::<VerifySegmentPlanned>("`verify`", &[Function::Verify]),
         describe::<VerifySegmentsRead>("`verify`", &[Function::Verify]),
+        describe::<ReplicateRequested>("`schedule`, the command line", &[Function::Replicate]),
+        describe::<ReplicateSegmentPlanned>("`replicate`", &[Function::Replicate]),
+        describe::<ReplicateSegmentsCopied>("`replicate`", &[Function::Replicate]),
         describe::<AlarmChanged>("`schedule`, `prune`, `verify`", &[Function::Notify]),
         describe::<TimerTicked>("EventBridge Scheduler, a worker's own timer", &[Function::Schedule]),
     ]

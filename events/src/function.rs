@@ -19,13 +19,15 @@ pub enum Function {
     Collect,
     /// Checks what is kept.
     Verify,
+    /// Copies what is kept to the paired region.
+    Replicate,
     /// Tells people of alarms.
     Notify,
 }
 
 impl Function {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Schedule,
         Self::Snapshot,
         Self::Transfer,
@@ -34,6 +36,7 @@ impl Function {
         Self::Prune,
         Self::Collect,
         Self::Verify,
+        Self::Replicate,
         Self::Notify,
     ];
 
@@ -49,6 +52,7 @@ impl Function {
             Self::Prune => "prune",
             Self::Collect => "collect",
             Self::Verify => "verify",
+            Self::Replicate => "replicate",
             Self::Notify => "notify",
         }
     }

@@ -13,7 +13,7 @@ pub use contract::{Contract, Outgoing};
 pub use envelope::{ENVELOPE_BYTES_MAX, Envelope, EnvelopeError};
 pub use function::{Function, UnknownFunction};
 pub use types::{
-    AlarmChanged, BackupRequested, CollectRequested, JobEnded, PruneRequested, RecoveryPointCommitted, RestoreRequested,
-    RestoreSegmentPlanned, RestoreSegmentsWritten, SegmentPlanned, SegmentsTransferred, SnapshotExpired, TimerTicked,
-    VerifyRequested, VerifySegmentPlanned, VerifySegmentsRead,
+    AlarmChanged, BackupRequested, CollectRequested, JobEnded, PruneRequested, RecoveryPointCommitted, ReplicateRequested,
+    ReplicateSegmentPlanned, ReplicateSegmentsCopied, RestoreRequested, RestoreSegmentPlanned, RestoreSegmentsWritten,
+    SegmentPlanned, SegmentsTransferred, SnapshotExpired, TimerTicked, VerifyRequested, VerifySegmentPlanned, VerifySegmentsRead,
 };

@@ -147,6 +147,29 @@ event!(
     }, "{job}"
 );
 event!(
+    /// A replicate job exists and may begin.
+    ReplicateRequested = "io.stillpoint.replicate.requested.v1" {
+        /// The job.
+        job: JobId,
+    }, "{job}"
+);
+event!(
+    /// A segment of a replicate job's plan may be copied.
+    ReplicateSegmentPlanned = "io.stillpoint.replicate_segment.planned.v1" {
+        /// The job.
+        job: JobId,
+        /// The segment's number in the plan.
+        segment: u32,
+    }, "{job}/{segment}"
+);
+event!(
+    /// Every segment of a replicate job's plan has its marker.
+    ReplicateSegmentsCopied = "io.stillpoint.replicate_segments.copied.v1" {
+        /// The job.
+        job: JobId,
+    }, "{job}"
+);
+event!(
     /// An alarm was raised or resolved.
     AlarmChanged = "io.stillpoint.alarm.changed.v1" {
         /// What it is about.

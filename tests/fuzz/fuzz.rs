@@ -72,6 +72,8 @@ targets! {
     census: targets::inner::CENSUS,
     fleet: targets::inner::FLEET,
     image_handle: targets::image::HANDLE,
+    nbd_replies: targets::nbd::REPLIES,
+    nbd_requests: targets::nbd::REQUESTS,
 }
 
 #[test]

@@ -6,6 +6,7 @@ pub mod image;
 pub mod inner;
 pub mod keys;
 pub mod manifest;
+pub mod nbd;
 pub mod pack;
 pub mod page;
 pub mod record;

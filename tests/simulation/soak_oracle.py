@@ -10,8 +10,9 @@ DAY = 86_400
 UNDELETE = 14 * DAY
 # How long before the instant that a point states its disks may have been copied: a process may have been frozen in between.
 SLACK = 60
-# Alarms that belong to what is done to the installations; any other one is a violation.
-ALARMS = {"job-failed", "slot-missed", "no-good-point"}
+# Alarms that belong to what is done to the installations; any other one is a violation. `timer-stopped` stands while the newest record of
+# the timer is more than 45 minutes old: after each jump of the clock, until a process that was killed or frozen has run the timer again.
+ALARMS = {"job-failed", "slot-missed", "no-good-point", "timer-stopped"}
 # Why jobs may fail here: what it is, and how it is said.
 FAILURES = {
     "the disk changed while it was read": r"changed while it was being backed up|kept changing while the snapshot"

@@ -4,14 +4,16 @@
 //! nothing of the machine the tests run on. A [`Host`] runs commands to their end ([`Done`]) or holds them while they run
 //! ([`Running`]), to be interrupted. [`disk`] makes and compares images, [`vault_files`] looks at a vault from outside, and
 //! [`Mounted`] and [`LoopDevice`] lend small file systems and block devices that vanish with the test, however it ends. [`servers`]
-//! are object stores and a broker, and [`lambda`] runs the functions as AWS Lambda does.
+//! are object stores and a broker, [`live`] has virtual machines, and [`lambda`] runs the functions as AWS Lambda does.
 
 mod binary;
 pub mod disk;
 mod done;
 mod host;
 pub mod lambda;
+pub mod live;
 mod mounted;
+mod partitioned;
 mod running;
 pub mod servers;
 pub mod vault_files;
@@ -20,4 +22,5 @@ pub use binary::{repository, stillpoint_binary};
 pub use done::{Done, number, text};
 pub use host::{Host, Lab};
 pub use mounted::{LoopDevice, Mounted};
-pub use running::Running;
+pub use partitioned::{partitioned, tool};
+pub use running::{PATIENCE, Running};

@@ -15,6 +15,7 @@ mod receiver;
 mod s3;
 mod scripted;
 
+pub use authority::Authority;
 pub use azure::{AzureServer, azurite};
 pub(crate) use http::free_ports;
 pub use http::{Answer, Request, ask, closed_port};

@@ -7,19 +7,24 @@ use cargo_metadata::{DependencyKind, MetadataCommand};
 use stillpoint_tests::repository;
 
 /// Every crate of the workspace and its layer. A crate may depend on lower layers only.
-const LAYERS: [(&str, u8); 32] = [
+const LAYERS: [(&str, u8); 38] = [
     ("stillpoint-model", 0),
     ("stillpoint-events", 1),
+    ("stillpoint-files", 1),
+    ("stillpoint-nbd", 1),
     ("stillpoint-policy-file", 1),
     ("stillpoint-ports", 1),
     ("stillpoint-format", 1),
     ("stillpoint-handler", 2),
     ("stillpoint-store", 2),
     ("stillpoint-image", 2),
+    ("stillpoint-qemu", 2),
     ("stillpoint-system", 2),
     ("stillpoint-kms", 2),
     ("stillpoint-webhook", 2),
+    ("stillpoint-staging", 3),
     ("stillpoint-vault", 3),
+    ("stillpoint-reader", 4),
     ("stillpoint-jobs", 4),
     ("stillpoint-fleet", 5),
     ("stillpoint-runtime", 5),
@@ -32,6 +37,7 @@ const LAYERS: [(&str, u8); 32] = [
     ("stillpoint-prune", 8),
     ("stillpoint-collect", 8),
     ("stillpoint-verify", 8),
+    ("stillpoint-replicate", 8),
     ("stillpoint-notify", 8),
     ("stillpoint-schedule", 8),
     ("stillpoint-testkit", 9),
@@ -41,8 +47,9 @@ const LAYERS: [(&str, u8); 32] = [
     ("stillpoint-tests", 10),
     ("stillpoint-simulation", 10),
 ];
-const ADAPTERS: [&str; 5] = ["stillpoint-store", "stillpoint-image", "stillpoint-system", "stillpoint-kms", "stillpoint-webhook"];
-const FUNCTIONS: [&str; 9] = [
+const ADAPTERS: [&str; 6] =
+    ["stillpoint-store", "stillpoint-image", "stillpoint-qemu", "stillpoint-system", "stillpoint-kms", "stillpoint-webhook"];
+const FUNCTIONS: [&str; 10] = [
     "stillpoint-schedule",
     "stillpoint-snapshot",
     "stillpoint-transfer",
@@ -51,10 +58,11 @@ const FUNCTIONS: [&str; 9] = [
     "stillpoint-prune",
     "stillpoint-collect",
     "stillpoint-verify",
+    "stillpoint-replicate",
     "stillpoint-notify",
 ];
 /// Libraries that only these crates may name outside their tests.
-const RESERVED: [(&str, &[&str]); 9] = [
+const RESERVED: [(&str, &[&str]); 12] = [
     ("lambda_runtime", &["stillpoint-lambda"]),
     ("lapin", &["stillpoint-broker", "stillpoint-tests"]),
     ("clap", &["stillpoint"]),
@@ -65,6 +73,9 @@ const RESERVED: [(&str, &[&str]); 9] = [
     ("object_store", &["stillpoint-store", "stillpoint-kms", "stillpoint-testkit"]),
     ("zstd", &["stillpoint-format"]),
     ("toml", &["stillpoint-policy-file"]),
+    ("ext4-view", &["stillpoint-files"]),
+    ("fatfs", &["stillpoint-files"]),
+    ("ntfs", &["stillpoint-files"]),
 ];
 const TOP_LEVEL: [&str; 13] = [
     ".ci",
@@ -119,8 +130,8 @@ fn fault(edge: &Edge) -> Option<String> {
     if theirs >= ours {
         return Some(format!("{from} (layer {ours}) -> {to} (layer {theirs}): dependencies point down the layers only"));
     }
-    if is_adapter(from) && !["stillpoint-model", "stillpoint-ports"].contains(&to.as_str()) {
-        return Some(format!("{from} -> {to}: adapters depend on model and ports only"));
+    if is_adapter(from) && !["stillpoint-model", "stillpoint-nbd", "stillpoint-ports"].contains(&to.as_str()) {
+        return Some(format!("{from} -> {to}: adapters depend on model, ports and protocols only"));
     }
     if is_adapter(to) && (is_function(from) || from == "stillpoint-jobs") {
         return Some(format!("{from} -> {to}: effects enter through ports"));

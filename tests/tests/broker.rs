@@ -16,6 +16,9 @@ mod deliveries;
 #[path = "broker/forged.rs"]
 mod forged;
 #[cfg(test)]
+#[path = "broker/momentary.rs"]
+mod momentary;
+#[cfg(test)]
 #[path = "broker/outages.rs"]
 mod outages;
 #[cfg(test)]

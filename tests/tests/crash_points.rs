@@ -20,6 +20,9 @@ mod kept;
 #[cfg(test)]
 #[path = "crash_points/machine.rs"]
 mod machine;
+#[cfg(test)]
+#[path = "crash_points/progress.rs"]
+mod progress;
 
 use deaths::{backup_dies_everywhere, restore_dies_everywhere};
 use kept::{

@@ -21,7 +21,7 @@ use stillpoint_format::parse_key_file;
 use stillpoint_ports::Clock;
 use stillpoint_store::{Access, Store};
 use stillpoint_testkit::{TestClock, TestRandom};
-use stillpoint_tests::{Done, Host, disk};
+use stillpoint_tests::{Done, Host, PATIENCE, disk};
 use stillpoint_vault::Vault;
 
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
@@ -66,7 +66,7 @@ fn wait<T>(what: &str, look: impl Fn() -> Option<T>) -> T {
         if let Some(found) = look() {
             return found;
         }
-        assert!(started.elapsed() < Duration::from_secs(60), "{what} does not happen");
+        assert!(started.elapsed() < PATIENCE, "{what} does not happen");
         thread::sleep(Duration::from_millis(100));
     }
 }

@@ -183,6 +183,9 @@ fn only_the_host_that_has_the_snapshot_restores_it() {
     fs::remove_file(broken).expect("a file can be removed");
     let elsewhere = place.host.elsewhere("another-host");
     assert_eq!(text(&elsewhere.points("web-01")[0], "/tier"), "snapshot");
+    let booted = ["restore", "web-01", "--to", &place.lab.arg("booted"), "--as", "web-02", "--instant"];
+    let line = place.host.fails(&booted);
+    assert!(line.contains("only in a snapshot") && !place.lab.path("booted").exists(), "{line}");
     let line = elsewhere.fails(&["restore", "web-01", "--to", &place.lab.arg("restored")]);
     for word in ["not in the vault", text(&report, "/kept/host"), text(&report, "/kept/until")] {
         assert!(line.contains(word), "{word} in {line}");

@@ -7,13 +7,11 @@ use std::{
 
 use serde_json::Value;
 use stillpoint_tests::{
-    Host, Lab,
+    Host, Lab, PATIENCE,
     disk::{self, MIB},
     text,
 };
 
-/// A slot is a minute away at most; nothing after that has a reason to take long.
-const PATIENCE: Duration = Duration::from_secs(180);
 const POLICY: &str =
     "name = \"each-minute\"\n[applies_to]\ntags = { env = \"prod\" }\n[schedule]\nevery = \"1m\"\n[retention]\nkeep_last = 2\n";
 

@@ -1,7 +1,10 @@
+use std::sync::Arc;
+
 use stillpoint_events::{CollectRequested, Envelope};
 use stillpoint_handler::{Effects, Handler, Invocation};
-use stillpoint_jobs::{Engine, Operation, Outcome};
+use stillpoint_jobs::{Engine, Operation, Outcome, Wiring};
 use stillpoint_model::{Error, Requests, Result};
+use stillpoint_vault::Regions;
 
 use crate::{Margins, run::run};
 
@@ -11,14 +14,15 @@ const LAST_PUTS: u64 = 3;
 /// Deletes what nothing needs.
 pub struct Collect {
     engine: Engine,
+    regions: Arc<dyn Regions>,
     margins: Margins,
 }
 
 impl Collect {
     /// The handler over its ports.
     #[must_use]
-    pub const fn new(engine: Engine) -> Self {
-        Self { engine, margins: Margins::DEFAULT }
+    pub fn new(wiring: &Wiring) -> Self {
+        Self { engine: wiring.engine.clone(), regions: Arc::clone(&wiring.regions), margins: Margins::DEFAULT }
     }
 }
 
@@ -34,7 +38,7 @@ impl Handler for Collect {
             return Err(Error::fenced(format!("job {} does not collect", job.id)));
         }
         let engine = self.engine.metered();
-        let findings = run(&engine, job.id, &self.margins).await?;
+        let findings = run(&engine, &*self.regions, job.id, &self.margins).await?;
         let requests = engine.vault().store().requests() + Requests { put: LAST_PUTS, ..Requests::default() };
         let job = self.engine.seal(&job, invocation.attempt).await?;
         let outcome = Outcome { counts: findings.counts, warnings: findings.warnings, requests, ..Outcome::default() };

@@ -84,7 +84,8 @@ impl Fates {
 }
 
 fn is_machine_deleted(fleet: &Fleet, item: &ItemName) -> bool {
-    fleet.member(item).is_some_and(|member| matches!(member.item.protection, Protection::Deleted { .. }))
+    !fleet.settings.is_replica()
+        && fleet.member(item).is_some_and(|member| matches!(member.item.protection, Protection::Deleted { .. }))
 }
 
 /// Points among `entries` whose time to be undeleted is over.

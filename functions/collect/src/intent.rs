@@ -9,6 +9,7 @@ use crate::{
     census::pack_key,
     fates::Fates,
     look::Look,
+    primary::Primary,
     records::{Open, Records},
     references::References,
 };
@@ -33,7 +34,14 @@ pub(crate) struct Intent {
 }
 
 impl Intent {
-    pub(crate) fn of(look: &Look, fates: &Fates, references: &References, records: &Records, margins: &Margins) -> Self {
+    pub(crate) fn of(
+        look: &Look,
+        fates: &Fates,
+        references: &References,
+        primary: &Primary,
+        records: &Records,
+        margins: &Margins,
+    ) -> Self {
         let mut intent = Self::default();
         intent.find_remains(look, fates);
         let manifests = unneeded_manifests(look, references);
@@ -41,7 +49,7 @@ impl Intent {
             intent.settle(open, look, fates, references, &manifests);
         }
         let before: HashSet<&str> = records.open.iter().flat_map(|open| &open.record.objects).map(String::as_str).collect();
-        let is_new = |name: &str| !before.contains(name);
+        let is_new = |name: &str| !before.contains(name) && !primary.may_need(name);
         if references.unknown.is_empty() {
             let litter = look.packs.iter().filter(|(name, _)| {
                 is_new(name) && is_pack_of_ended_job(name, look) && !references.kept.contains(&pack_key(name))

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use jiff::SignedDuration;
 use stillpoint_model::policy::INSTANT_RESTORE_DAYS_MAX;
 
@@ -25,6 +27,9 @@ pub struct Margins {
     /// How long a job's plan and markers stay after its end: late copies of its events find them, and so do people. More than the 14
     /// days of jobs that every command looks through.
     pub work: SignedDuration,
+    /// How long a file stays that a killed writer left in a vault's directory, since it was last written to. More than anybody takes to
+    /// write an object, a process that stood still over a weekend included; he would have to begin anew, and nothing is lost.
+    pub unfinished: Duration,
     /// How long the mark stays that says a point was freed. It keeps a process that was frozen in the middle of its commit from making
     /// the point visible again. A clock that is a year ahead must not shorten this to nothing.
     pub freed_marks: SignedDuration,
@@ -47,6 +52,7 @@ impl Margins {
         slots: SignedDuration::from_hours(60 * DAY),
         snapshots: SignedDuration::from_hours(3 * DAY),
         work: SignedDuration::from_hours(30 * DAY),
+        unfinished: Duration::from_hours(7 * 24),
         freed_marks: SignedDuration::from_hours(400 * DAY),
         patience: SignedDuration::from_hours(7 * DAY),
         swept_max: 200,

@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use stillpoint_fleet::Fleet;
 use stillpoint_jobs::Engine;
 use stillpoint_model::{ErrorKind, ItemName, JobId, MarkKind, Mutation, PointId, Result, policy::Clock};
-use stillpoint_vault::Collection;
+use stillpoint_vault::{Collection, Regions};
 
 use crate::{
     Margins,
@@ -12,6 +12,7 @@ use crate::{
     fates::Fates,
     intent::{Intent, swept},
     look::Look,
+    primary::Primary,
     records::{Records, wait_for_others},
     references::References,
     sweep::Sweep,
@@ -37,22 +38,24 @@ struct Seen {
     look: Look,
     fates: Fates,
     references: References,
+    primary: Primary,
     intent: Intent,
 }
 
 impl Seen {
-    async fn find(engine: &Engine, records: Records, margins: &Margins) -> Result<Self> {
+    async fn find(engine: &Engine, regions: &dyn Regions, records: Records, margins: &Margins) -> Result<Self> {
         let vault = engine.vault();
         let look = Look::take(engine).await?;
         let fleet = Fleet::load(vault).await?;
         let clock = fleet.clock(vault.clock().now(), &look.entries);
         let fates = Fates::judge(vault, &fleet, &clock, &look, &records, margins.points_condemned_max).await?;
         let references = References::find(vault, &look, &fates, &records, margins.in_flight).await?;
-        let mut intent = Intent::of(&look, &fates, &references, &records, margins);
+        let primary = Primary::look(vault, &fleet, regions).await;
+        let mut intent = Intent::of(&look, &fates, &references, &primary, &records, margins);
         if Mutation::InFlightSwept.is_active() || Mutation::AgeAlone.is_active() {
             intent.deletes.extend(swept(&look, &references, clock.now()));
         }
-        Ok(Self { clock, records, look, fates, references, intent })
+        Ok(Self { clock, records, look, fates, references, primary, intent })
     }
 
     fn findings(&self, margins: &Margins) -> Findings {
@@ -60,6 +63,7 @@ impl Seen {
         let pack =
             "no pack is condemned or deleted before that is mended, or the point deleted and its time to be undeleted over";
         warnings.extend(self.references.unknown.iter().map(|unknown| format!("{unknown}: {pack}")));
+        warnings.extend(self.primary.warning());
         warnings.extend(self.clock.doubt().map(|doubt| doubt.to_string()));
         let late = self.intent.waited_for.iter().filter(|job| {
             let since = i64::try_from(job.timestamp_ms()).unwrap_or(i64::MAX);
@@ -81,13 +85,13 @@ impl Seen {
 ///
 /// # Errors
 /// As the store; `corrupt` when a record of `collect` or the settings are.
-pub async fn preview(engine: &Engine, margins: &Margins) -> Result<Findings> {
+pub async fn preview(engine: &Engine, regions: &dyn Regions, margins: &Margins) -> Result<Findings> {
     let records = Records::read(engine.vault()).await?;
-    Ok(Seen::find(engine, records, margins).await?.findings(margins))
+    Ok(Seen::find(engine, regions, records, margins).await?.findings(margins))
 }
 
 /// One run of job `own`. Repeating it, and running it beside others, is harmless.
-pub(crate) async fn run(engine: &Engine, own: JobId, margins: &Margins) -> Result<Findings> {
+pub(crate) async fn run(engine: &Engine, regions: &dyn Regions, own: JobId, margins: &Margins) -> Result<Findings> {
     let vault = engine.vault();
     let mut records = Records::read(vault).await?;
     records.complete(engine, own).await?;
@@ -95,9 +99,9 @@ pub(crate) async fn run(engine: &Engine, own: JobId, margins: &Margins) -> Resul
     if records.newest_by == Some(own) {
         return Ok(Findings { counts: condemned_before(&records), ..Findings::default() });
     }
-    let seen = Seen::find(engine, records, margins).await?;
+    let seen = Seen::find(engine, regions, records, margins).await?;
     let mut findings = seen.findings(margins);
-    let Seen { clock, records, look, fates, references, intent } = seen;
+    let Seen { clock, records, look, fates, references, primary, intent } = seen;
     mark(vault, &fates.revive, MarkKind::Undeleted, "its machine is protected again", margins.in_flight).await?;
     // From here on no process can make any of these a point again, one that was frozen in its commit included.
     mark(vault, &fates.free, MarkKind::Freed, "its time to be undeleted was over", margins.in_flight).await?;
@@ -112,8 +116,13 @@ pub(crate) async fn run(engine: &Engine, own: JobId, margins: &Margins) -> Resul
         findings.counts.insert("overtaken_by_another_run".to_owned(), 1);
         return Ok(findings);
     }
-    let swept = Sweep { engine, margins, clock: &clock }.run(&look).await?;
-    findings.counts.insert("objects_swept".to_owned(), swept);
+    let is_replica = !matches!(primary, Primary::None);
+    let sweep = Sweep { engine, margins, clock: &clock, is_replica };
+    findings.counts.insert("objects_swept".to_owned(), sweep.run(&look).await?);
+    let unfinished = sweep.unfinished().await?;
+    if unfinished > 0 {
+        findings.counts.insert("unfinished_files_removed".to_owned(), unfinished);
+    }
     Ok(findings)
 }
 

@@ -17,6 +17,7 @@ pub(crate) struct Sweep<'a> {
     pub(crate) engine: &'a Engine,
     pub(crate) margins: &'a Margins,
     pub(crate) clock: &'a Clock,
+    pub(crate) is_replica: bool,
 }
 
 impl Sweep<'_> {
@@ -37,10 +38,21 @@ impl Sweep<'_> {
             names.extend(self.slots().await?);
             names.extend(self.snapshots().await?);
             names.extend(self.work(look).await?);
-            names.extend(self.freed_marks(&look.entries).await?);
+            // In a replica they say that a point which the primary still has is not to be copied again.
+            if !self.is_replica {
+                names.extend(self.freed_marks(&look.entries).await?);
+            }
         }
         delete(self.vault(), &names, self.margins.in_flight).await?;
         Ok(names.len() as u64)
+    }
+
+    /// Removes what killed writers left in a vault's directory, and returns how many files went. The directory's clock may be this host's.
+    pub(crate) async fn unfinished(&self) -> Result<u64> {
+        if self.clock.doubt().is_some() {
+            return Ok(0);
+        }
+        self.vault().store().remove_unfinished(self.margins.unfinished, |name| name.parse::<Name>().is_ok()).await
     }
 
     /// Records that nothing open stands behind, waits of records that are settled, and censuses that have a newer one.

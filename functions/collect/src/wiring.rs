@@ -7,5 +7,5 @@ use crate::Collect;
 /// The function over its ports.
 #[must_use]
 pub fn functions(wiring: &Wiring) -> Functions {
-    Functions::default().with(Function::Collect, Collect::new(wiring.engine.clone()))
+    Functions::default().with(Function::Collect, Collect::new(wiring))
 }

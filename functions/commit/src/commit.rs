@@ -125,6 +125,10 @@ fn point(
         changed_bytes: sum(|detail| detail.changed_bytes),
         stored_bytes: sum(|detail| detail.stored_bytes),
         requests,
+        frozen_ms: detail.snapshot.frozen_ms,
+        source_compared: detail.source_compared,
+        tracking_resets: detail.snapshot.tracking_resets.clone(),
+        configuration: detail.configuration.clone(),
         manifest,
     }
 }

@@ -31,7 +31,7 @@ impl Prepare {
         if let Some(made) = self.engine.plan_if_made(job.id).await? {
             return Ok(made);
         }
-        let Operation::Restore { item, point, disks, snapshot } = &job.request.what else {
+        let Operation::Restore { item, point, disks, snapshot, .. } = &job.request.what else {
             return Err(Error::internal(format!("job {} is no restore", job.id)));
         };
         let engine = self.engine.metered();

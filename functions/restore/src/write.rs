@@ -5,7 +5,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use stillpoint_events::{Envelope, RestoreSegmentPlanned, RestoreSegmentsWritten};
 use stillpoint_format::{DiskMap, Manifest, MapPage};
 use stillpoint_handler::{Effects, Handler, Invocation};
-use stillpoint_jobs::{Engine, FanIn, InHand, Loaded, Marker, Segment};
+use stillpoint_jobs::{Delivery, Engine, FanIn, InHand, Loaded, Segment};
 use stillpoint_model::{
     Error, Extent, JobId, Mutation, Requests, Result,
     geometry::{CHUNK_BYTES, PAGE_BYTES, page_range},
@@ -199,20 +199,11 @@ impl Handler for Write {
             Err(error) => return Err(engine.unless_stray(job, "restore", error).await),
             Ok(source) => source,
         };
-        let plan = &source.loaded.plan;
-        let segments = u32::try_from(plan.segments.len()).unwrap_or(u32::MAX);
-        let segment =
-            plan.segments.get(number as usize).ok_or_else(|| Error::fenced(format!("job {job} has no segment {number}")))?;
+        let segment = source.loaded.segment(number)?;
         let held = self.in_hand.take(job, number);
-        let fan_in = if invocation.redelivered && engine.is_done(job, number).await? {
-            engine.lay_down(held, segments, invocation.attempt).await?
-        } else {
-            let detail = self.write_segment(engine.vault(), job, &source, segment).await?;
-            let requests = engine.vault().store().requests() + Requests { put: 1, ..Requests::default() };
-            let marker =
-                Marker { plan: source.loaded.hash.clone(), segment: number, attempt: invocation.attempt, requests, detail };
-            engine.finish_segment(held, segments, &marker).await?
-        };
+        let work = async { Ok((self.write_segment(engine.vault(), job, &source, segment).await?, Requests::default())) };
+        let delivery = Delivery { attempt: invocation.attempt, redelivered: invocation.redelivered };
+        let fan_in = engine.do_segment(held, &source.loaded, delivery, work).await?;
         Ok(match fan_in {
             FanIn::Complete => Effects::publish(&RestoreSegmentsWritten { job }),
             FanIn::Pending => Effects::none(),

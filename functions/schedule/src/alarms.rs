@@ -20,7 +20,8 @@ fn event(alarm: &AlarmKey, seq: u32, state: AlarmState) -> Outgoing {
 }
 
 impl Alarms<'_> {
-    async fn set(&self, alarm: &AlarmKey, raised: bool, occurrence: Occurrence) -> Result<Option<Outgoing>> {
+    /// Raises an alarm, or resolves it, if that changes anything.
+    pub(crate) async fn set(&self, alarm: &AlarmKey, raised: bool, occurrence: Occurrence) -> Result<Option<Outgoing>> {
         let state = if raised { AlarmState::Raised } else { AlarmState::Resolved };
         let seq = self.engine.vault().set_alarm(&self.view.alarms, alarm, raised, occurrence).await?;
         Ok(seq.map(|seq| event(alarm, seq, state)))

@@ -6,8 +6,9 @@ use stillpoint_model::{Subject, Task};
 /// Seconds of a day.
 const DAY: i64 = 86_400;
 /// When on each UTC day a task is due; apart from each other, and so that what prune deletes is seen by collect.
-const DAILY: [(Task, SignedDuration); 3] = [
+const DAILY: [(Task, SignedDuration); 4] = [
     (Task::Prune, SignedDuration::from_hours(1)),
+    (Task::Replicate, SignedDuration::from_hours(2)),
     (Task::Collect, SignedDuration::from_hours(3)),
     (Task::Verify, SignedDuration::from_hours(5)),
 ];
@@ -33,7 +34,9 @@ pub(crate) fn due(fleet: &Fleet, created: Timestamp, now: Timestamp) -> Vec<DueT
             Task::Prune => Operation::Prune,
             Task::Collect => Operation::Collect,
             Task::Verify => Operation::Verify { item: None, read: Some(Rotation::on_day(due, fleet.settings.verify_days)) },
-            Task::Schedule => return None,
+            // Points are copied as they come; once a day what goes along with them is looked at in any case.
+            Task::Replicate if fleet.settings.is_replica() => Operation::Replicate { item: None, records: true },
+            Task::Replicate | Task::Schedule => return None,
         };
         (due >= created).then_some((Subject::Task(task), due, what))
     };

@@ -4,7 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 use stillpoint_events::{Envelope, Outgoing, TimerTicked};
 use stillpoint_fleet::{Fleet, SettledSlot, Settlement, Start, Tick};
 use stillpoint_handler::{Effects, Handler, Invocation};
-use stillpoint_jobs::{Engine, Operation, Request};
+use stillpoint_jobs::{Engine, Operation, Request, Wiring};
 use stillpoint_model::{ErrorKind, JobId, Result, Subject, policy::Judgement};
 use stillpoint_ports::Backlog;
 use stillpoint_vault::PolicyRecord;
@@ -13,6 +13,7 @@ use crate::{
     alarms::Alarms,
     due::{self, Due, Room},
     outset::{self, Place, Settled},
+    pairs::Pairs,
     redrive::Redrive,
     tasks::{self, DueTask},
     view::{self, View},
@@ -26,6 +27,7 @@ const RECORD_EVERY: SignedDuration = SignedDuration::from_mins(30);
 pub struct Schedule {
     engine: Engine,
     redrive: Redrive,
+    pairs: Pairs,
     place: Place,
 }
 
@@ -39,9 +41,11 @@ struct Decided {
 impl Schedule {
     /// The handler over its ports, for machines and jobs of `place`.
     #[must_use]
-    pub fn new(engine: Engine, backlog: Arc<dyn Backlog>, place: Place, stalled_after: Duration) -> Self {
+    pub fn new(wiring: &Wiring, backlog: Arc<dyn Backlog>, place: Place, stalled_after: Duration) -> Self {
+        let engine = wiring.engine.clone();
         let redrive = Redrive::new(engine.clone(), backlog, &place.site, stalled_after);
-        Self { engine, redrive, place }
+        let pairs = Pairs::new(engine.clone(), Arc::clone(&wiring.regions));
+        Self { engine, redrive, pairs, place }
     }
 
     /// Counts what is under way.
@@ -157,7 +161,8 @@ impl Handler for Schedule {
         complain(&fleet);
         fleet.write_digest(vault).await?;
         let last = newest.as_ref().map(|(_, tick)| tick);
-        let due = due::due(&fleet, due::since(last.map(|tick| tick.at), now), now);
+        let since = due::since(last.map(|tick| tick.at), now);
+        let due = if fleet.settings.is_replica() { Vec::new() } else { due::due(&fleet, since, now) };
         let tasks = tasks::due(&fleet, vault.identity().created, now);
         let of_tasks = tasks.iter().map(|(subject, due, _)| (*due, subject.clone()));
         // Slots before jobs: where a slot is on record, its job's ledger is among those listed after.
@@ -173,6 +178,7 @@ impl Handler for Schedule {
         let alarms = Alarms { engine: &self.engine, view: &view };
         events.extend(alarms.untold());
         events.extend(alarms.jobs().await?);
+        events.extend(self.pairs.events(&view, &self.place).await?);
         Ok(Effects { events })
     }
 }

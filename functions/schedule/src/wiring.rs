@@ -14,5 +14,5 @@ pub const STALLED_AFTER_DEFAULT: Duration = Duration::from_secs(600);
 /// The function over its ports, for the machines and jobs of `place`.
 #[must_use]
 pub fn functions(wiring: &Wiring, backlog: Arc<dyn Backlog>, place: Place, stalled_after: Duration) -> Functions {
-    Functions::default().with(Function::Schedule, Schedule::new(wiring.engine.clone(), backlog, place, stalled_after))
+    Functions::default().with(Function::Schedule, Schedule::new(wiring, backlog, place, stalled_after))
 }

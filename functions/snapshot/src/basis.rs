@@ -1,17 +1,24 @@
 //! What a backup can be compared with: the parent point and some neighbours.
 
-use std::{cmp::Reverse, collections::BTreeSet};
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet},
+};
+
+use jiff::{SignedDuration, Timestamp};
 
 use stillpoint_format::{Manifest, PackUse};
 use stillpoint_jobs::Neighbour;
-use stillpoint_model::{Error, ErrorKind, ItemName, MarkKind, PointId, Result};
-use stillpoint_ports::Since;
+use stillpoint_model::{DiskName, Error, ErrorKind, Extent, ItemName, MarkKind, PointId, Result};
+use stillpoint_ports::{Baseline, DiskSnapshot, Since, Snapshot};
 use stillpoint_vault::{Condemned, Mark, Name, Point, PointEntry, Vault};
 
 use crate::repack::thin_packs;
 
 /// Other machines whose newest points are searched for similar pages. Each costs a transfer step one manifest in memory.
 const NEIGHBOURS_MAX: usize = 4;
+/// After this long a disk is read as a whole although its changes are told: a platform that forgets some is found out within it.
+const SOURCE_COMPARED_AFTER: SignedDuration = SignedDuration::from_hours(30 * 24);
 /// Points tried as parent, newest first, before the disks are stored without one.
 const PARENTS_TRIED_MAX: usize = 3;
 
@@ -63,6 +70,29 @@ impl Basis {
         let (point, manifest) = self.parent.as_ref()?;
         let is_avoided = |used: &PackUse| self.avoid.iter().any(|name| **name == *used.pack.name);
         (!manifest.packs.iter().any(is_avoided)).then_some(Since { job: point.job, instant: point.instant })
+    }
+
+    /// Has disks of which the platform told the changes read as a whole, where that was not done for long, and returns what it told: what changed
+    /// and was not told shows then.
+    pub(crate) fn compare_source(&self, snapshot: &mut Snapshot) -> BTreeMap<DiskName, Vec<Extent>> {
+        let is_due =
+            |(parent, _): &(Point, Manifest)| snapshot.instant.duration_since(parent.source_compared()) >= SOURCE_COMPARED_AFTER;
+        if !self.parent.as_ref().is_some_and(is_due) {
+            return BTreeMap::new();
+        }
+        let tracked = snapshot.disks.iter_mut().filter(|disk| disk.baseline == Baseline::Parent);
+        let compare = |disk: &mut DiskSnapshot| {
+            disk.baseline = Baseline::Zero;
+            let whole = vec![Extent::new(0, disk.size_bytes)];
+            (disk.name.clone(), std::mem::replace(&mut disk.extents, whole))
+        };
+        tracked.map(compare).collect()
+    }
+
+    /// When all disks were last compared as a whole, where this snapshot's are not.
+    pub(crate) fn source_compared(&self, snapshot: &Snapshot) -> Option<Timestamp> {
+        let (parent, _) = self.parent.as_ref()?;
+        snapshot.disks.iter().any(|disk| disk.baseline == Baseline::Parent).then(|| parent.source_compared())
     }
 
     /// Has what thin packs hold stored again; for disks that are compared as a whole.

@@ -2,7 +2,7 @@ use stillpoint_events::{Envelope, SnapshotExpired};
 use stillpoint_handler::{Effects, Handler, Invocation};
 use stillpoint_jobs::Engine;
 use stillpoint_model::{Error, Result};
-use stillpoint_ports::Platforms;
+use stillpoint_ports::{Ending, Platforms};
 
 use crate::held::Held;
 
@@ -35,7 +35,7 @@ impl Handler for Expire {
         let Some(listing) = listing.filter(|listing| listing.is_over(now)) else { return Ok(Effects::none()) };
         // Names are nobody's word: only the signed record says that the time is over.
         self.engine.read_kept(&listing).await?;
-        Held { engine: &self.engine, platforms: &self.platforms, job: &job }.expire().await?;
+        Held { engine: &self.engine, platforms: &self.platforms, job: &job, ending: Ending::Abandoned }.expire().await?;
         Ok(Effects::none())
     }
 }

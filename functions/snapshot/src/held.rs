@@ -1,6 +1,6 @@
 use stillpoint_jobs::{BackupPlan, Engine, Job, KeptSnapshot, Loaded, Operation, Plan};
 use stillpoint_model::{ErrorKind, Result};
-use stillpoint_ports::Platforms;
+use stillpoint_ports::{Ending, Holding, Platforms};
 
 /// Processes that try to give a snapshot back before the job ends without: it must end, and must not keep the machine from its
 /// next backup.
@@ -11,6 +11,7 @@ pub(crate) struct Held<'a> {
     pub(crate) engine: &'a Engine,
     pub(crate) platforms: &'a Platforms,
     pub(crate) job: &'a Job,
+    pub(crate) ending: Ending,
 }
 
 /// What becomes of a snapshot at the end of its job.
@@ -56,14 +57,14 @@ impl Held<'_> {
     /// Releases what the job holds, found by its plan or, without one, beside its disks.
     async fn release(&self) -> Result<()> {
         let Some(Plan { detail, .. }) = self.plan().await? else { return self.release_anew().await };
-        self.platforms.get(&detail.platform)?.release(self.job.id, &[], Some(&detail.snapshot)).await
+        self.platforms.get(&detail.platform)?.release(self.job.id, Holding::Snapshot(&detail.snapshot), self.ending).await
     }
 
     /// Releases whatever lies beside the machine's disks, as its record names them now.
     async fn release_anew(&self) -> Result<()> {
         let Some(name) = self.job.request.what.item() else { return Ok(()) };
         let item = self.engine.vault().item(name).await?;
-        self.platforms.get(&item.platform)?.release(self.job.id, &item.disks, None).await
+        self.platforms.get(&item.platform)?.release(self.job.id, Holding::Machine(&item.source()), self.ending).await
     }
 
     /// Puts on record that a snapshot is gone, or goes, which was to be kept.
@@ -92,6 +93,10 @@ impl Held<'_> {
             }
         }
         self.engine.keep_snapshot(&kept).await?;
+        // Another copy of the event may have found the disks gone meanwhile, put that on record, and ended the job.
+        if self.engine.is_given_back(&kept).await? {
+            return Ok(None);
+        }
         Ok(Some(kept))
     }
 

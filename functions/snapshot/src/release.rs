@@ -2,7 +2,7 @@ use stillpoint_events::{Envelope, JobEnded, RecoveryPointCommitted};
 use stillpoint_handler::{Effects, Handler, Invocation};
 use stillpoint_jobs::{Decision, DiskOutcome, Engine, Job, KeptSnapshot, Operation, Outcome};
 use stillpoint_model::{Error, ErrorKind, JobState, Result};
-use stillpoint_ports::Platforms;
+use stillpoint_ports::{Ending, Platforms};
 use stillpoint_vault::{Point, PointDisk};
 
 use crate::held::{Fate, Held};
@@ -45,7 +45,7 @@ impl Handler for Release {
             return Err(Error::fenced(format!("point {} is none of job {}", event.data.point, job.id)));
         };
         let mut outcome = outcome(&point);
-        let held = Held { engine: &self.engine, platforms: &self.platforms, job: &job };
+        let held = Held { engine: &self.engine, platforms: &self.platforms, job: &job, ending: Ending::Committed };
         match held.settle_or_explain(true).await? {
             Fate::GivenBack => {}
             Fate::Kept(kept) => outcome.kept = Some((&kept).into()),
@@ -103,7 +103,7 @@ impl Handler for Abandon {
         let Some(Decision::Stop { state, mut reason, .. }) = self.engine.decision(job.id).await? else {
             return Ok(Effects::none());
         };
-        let held = Held { engine: &self.engine, platforms: &self.platforms, job: &job };
+        let held = Held { engine: &self.engine, platforms: &self.platforms, job: &job, ending: Ending::Abandoned };
         // Who cancels wants nothing of it.
         match held.settle_or_explain(state == JobState::Failed).await? {
             Fate::GivenBack => {}

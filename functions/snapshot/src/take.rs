@@ -5,10 +5,12 @@ use stillpoint_format::Manifest;
 use stillpoint_handler::{Effects, Handler, Invocation};
 use stillpoint_jobs::{BackupPlan, Engine, Job, KeptSnapshot, Loaded, Operation, Plan, cut};
 use stillpoint_model::{
-    Error, PointId, Requests, Result,
+    Error, ErrorKind, JobId, PointId, Requests, Result,
     geometry::{CHUNK_BYTES, DISK_BYTES_MAX, PAGE_BYTES},
 };
-use stillpoint_ports::{Baseline, Platforms, Progress, Since, Snapshot, SnapshotRequest, bytes_by_page};
+use stillpoint_ports::{
+    Baseline, Ending, Holding, MachineSource, Platform, Platforms, Progress, Since, Snapshot, SnapshotRequest, bytes_by_page,
+};
 use stillpoint_vault::Item;
 
 use crate::{basis::Basis, held::Held};
@@ -34,13 +36,16 @@ impl Take {
         if let Some(made) = self.engine.plan_if_made(job.id).await? {
             return Ok(made);
         }
-        let Operation::Backup { item, wanted, keep_until, slot, snapshot_only, .. } = &job.request.what else {
+        let Operation::Backup { item, wanted, keep_until, slot, snapshot_only, instant_restore_seconds, .. } = &job.request.what
+        else {
             return Err(Error::internal(format!("job {} is no backup", job.id)));
         };
         let engine = self.engine.metered();
         let record = engine.vault().item(item).await?;
         let mut basis = if *snapshot_only { Basis::default() } else { Basis::find(engine.vault(), item).await? };
-        let snapshot = self.snapshot(job, &record, basis.since()).await?;
+        let mut snapshot = self.snapshot(job, &record, basis.since()).await?;
+        let told = basis.compare_source(&mut snapshot);
+        let source_compared = basis.source_compared(&snapshot);
         let mut pages = Vec::new();
         if !snapshot_only {
             if snapshot.disks.iter().all(|disk| disk.baseline == Baseline::Zero) {
@@ -48,6 +53,8 @@ impl Take {
             }
             pages = pages_with_content(&snapshot, basis.parent.as_ref().map(|(_, manifest)| manifest));
         }
+        let point = PointId::new(engine.vault().ulid());
+        let seal = |text: &String| engine.vault().seal_configuration(item, point, text);
         let plan = Plan {
             job: job.id,
             segments: cut(&pages),
@@ -55,7 +62,7 @@ impl Take {
             detail: BackupPlan {
                 item: item.clone(),
                 platform: record.platform,
-                point: PointId::new(engine.vault().ulid()),
+                point,
                 wanted: *wanted,
                 keep_until: *keep_until,
                 slot: slot.clone(),
@@ -64,12 +71,18 @@ impl Take {
                 avoid: basis.avoid,
                 thin: basis.thin,
                 warnings: [snapshot.warnings.clone(), basis.warnings].concat(),
+                configuration: snapshot.configuration.as_ref().map(seal).transpose()?,
                 snapshot,
+                told,
+                source_compared,
             },
         };
         let loaded = engine.save_plan(plan).await?;
         if !loaded.own {
             self.unless_over(job).await?;
+        } else if *instant_restore_seconds == 0 {
+            let plan = &loaded.plan.detail;
+            self.platforms.get(&plan.platform)?.keep_only(&plan.snapshot).await;
         }
         Ok(loaded)
     }
@@ -79,8 +92,10 @@ impl Take {
         let Operation::Backup { item, wanted, slot, instant_restore_seconds, snapshot_only, .. } = &job.request.what else {
             return Err(Error::internal(format!("job {} is no backup", job.id)));
         };
-        let request = SnapshotRequest { job: job.id, item: item.clone(), disks: record.disks.clone(), wanted: *wanted, since };
-        let mut snapshot = self.platforms.get(&record.platform)?.snapshot(&request).await?;
+        let request = SnapshotRequest { job: job.id, item: item.clone(), machine: record.source(), wanted: *wanted, since };
+        let platform = self.platforms.get(&record.platform)?;
+        self.clear_the_way(platform.as_ref(), job.id, &request.machine).await?;
+        let mut snapshot = platform.snapshot(&request).await?;
         if let Some(slot) = slot.as_ref().filter(|slot| !slot.fallback && snapshot.obtained < *wanted) {
             return Err(Error::invalid(format!(
                 "the snapshot is {} consistent only, and policy {} wants {wanted} or none",
@@ -101,6 +116,23 @@ impl Take {
             snapshot.warnings.push(NOT_LASTING.to_owned());
         }
         Ok(snapshot)
+    }
+
+    /// Has the platform release what jobs that are over have left at the machine, and refuses to go on over one that is not.
+    async fn clear_the_way(&self, platform: &dyn Platform, own: JobId, machine: &MachineSource) -> Result<()> {
+        for holder in platform.holders(machine).await?.into_iter().filter(|holder| *holder != own) {
+            let ending = match self.engine.job(holder).await {
+                Ok(job) if !job.state().is_end() => {
+                    return Err(Error::conflict(format!("job {holder} still reads its snapshot of this machine")));
+                }
+                Ok(job) if job.newest.outcome.as_ref().is_some_and(|outcome| outcome.point.is_some()) => Ending::Committed,
+                // Left by a job of another vault, or of one that is no more.
+                Err(error) if error.kind() != ErrorKind::Missing => return Err(error),
+                _ => Ending::Abandoned,
+            };
+            platform.release(holder, Holding::Machine(machine), ending).await?;
+        }
+        Ok(())
     }
 
     /// Ends a job of which nothing is transferred.
@@ -124,7 +156,7 @@ impl Take {
     }
 
     const fn held<'a>(&'a self, job: &'a Job) -> Held<'a> {
-        Held { engine: &self.engine, platforms: &self.platforms, job }
+        Held { engine: &self.engine, platforms: &self.platforms, job, ending: Ending::Abandoned }
     }
 
     /// Gives back what lies beside the machine's disks for a job that has ended. What is kept, and is still what was kept, has its own time:
@@ -212,13 +244,7 @@ mod tests {
         let extents = extents.iter().map(|(offset, length)| Extent::new(*offset, *length)).collect();
         let disk =
             DiskSnapshot { name: "os".parse().unwrap(), size_bytes: PAGE_BYTES * 4, extents, baseline, handle: String::new() };
-        Snapshot {
-            instant: "2026-01-01T00:00:00Z".parse().unwrap(),
-            obtained: Consistency::Crash,
-            disks: vec![disk],
-            warnings: vec![],
-            lasting: false,
-        }
+        Snapshot::new("2026-01-01T00:00:00Z".parse().unwrap(), Consistency::Crash, vec![disk], false)
     }
 
     #[test]

@@ -1,7 +1,12 @@
 //! The command line.
 
+mod drill;
+mod live;
+mod online;
+mod pair;
 mod points;
 mod policy;
+mod restore;
 
 use std::{path::PathBuf, time::Duration};
 
@@ -11,8 +16,13 @@ use stillpoint_events::Function;
 use stillpoint_kms::KeyArn;
 use stillpoint_model::{Consistency, DiskName, Error, ItemName, JobId, PolicyName, policy::INSTANT_RESTORE_DAYS_MAX};
 
+pub use drill::{Drill, DrillRun, ServeDrills};
+pub use live::Live;
+pub use online::{Files, FilesCommand, ServePoint};
+pub use pair::Pair;
 pub use points::{Limit, Marked, Point, Settings, Stop};
 pub use policy::Policy;
+pub use restore::{Format, PowerDown, Restore};
 
 /// Backs up virtual machines to object storage, provably.
 #[derive(Debug, Parser)]
@@ -127,24 +137,16 @@ pub enum Command {
         #[arg(long, value_name = "PART", value_parser = crate::commands::read_part)]
         read: Option<stillpoint_jobs::Rotation>,
     },
-    /// Write a recovery point's disks to files or block devices
-    #[command(group = ArgGroup::new("target").required(true).args(["to", "disk"]))]
-    Restore {
-        /// The machine
-        name: ItemName,
-        /// Which point: latest, an id, or the newest at or before a time
-        #[arg(long, default_value = "latest")]
-        point: String,
-        /// Write every disk as DIR/<disk>.raw
-        #[arg(long, value_name = "DIR")]
-        to: Option<PathBuf>,
-        /// Write this disk to this file or block device
-        #[arg(long, value_name = "DISK=PATH", value_parser = disk)]
-        disk: Vec<(DiskName, PathBuf)>,
-        /// Replace what is there
-        #[arg(long)]
-        overwrite: bool,
+    /// Copy what the paired region lacks; from either side of a pair
+    Replicate {
+        /// One machine's points [default: all machines]
+        name: Option<ItemName>,
     },
+    /// Write a recovery point's disks to files, block devices or NBD exports, as a new machine, or in place of the old disks
+    Restore(Restore),
+    /// Prove that machines can be restored, with a signed report, or check such a report
+    #[command(subcommand)]
+    Drill(Drill),
     /// Print a range of a disk as it is in a recovery point
     Read {
         /// The machine
@@ -162,6 +164,10 @@ pub enum Command {
         #[arg(long, value_name = "BYTES")]
         length: Option<u64>,
     },
+    /// List a recovery point's files and get them out of it, without mounting or restoring anything
+    Files(Files),
+    /// Serve a recovery point's disks read-only over NBD, until SIGTERM
+    ServePoint(ServePoint),
     /// Run every function and the timer in this process, until SIGTERM
     Serve {
         /// How often the timer ticks
@@ -170,10 +176,15 @@ pub enum Command {
         /// How long a job that a broker carries shows no progress before its messages are taken to be lost
         #[arg(long, value_name = "TIME", default_value = "10m", value_parser = duration)]
         stalled_after: Duration,
+        /// Leave the functions of the vault's replica to another process, in its own region
+        #[arg(long)]
+        without_replica: bool,
+        #[command(flatten)]
+        drills: ServeDrills,
     },
     /// Consume the queues of functions at a site, until SIGTERM
     Worker {
-        /// schedule, snapshot, transfer, commit, restore, prune, collect, verify, notify
+        /// schedule, snapshot, transfer, commit, restore, prune, collect, verify, replicate, notify
         #[arg(required = true, value_name = "FUNCTION")]
         functions: Vec<Function>,
         /// How often the timer ticks, where `schedule` is among the functions
@@ -225,6 +236,14 @@ pub enum Vault {
     Info,
     /// Change what holds for the whole vault
     Set(Settings),
+    /// Give the vault a replica in another region, which receives all that it keeps
+    Pair(Pair),
+    /// Make this replica the vault that backups go to, since its primary is lost
+    Promote {
+        /// Also if the primary answers
+        #[arg(long)]
+        yes: bool,
+    },
     /// Check that everything every recovery point needs exists
     Check,
     /// Open a vault that was made elsewhere: puts a key file for it on this machine, unless it opens through AWS KMS here
@@ -244,12 +263,14 @@ pub enum Machine {
     Add {
         /// Its name
         name: ItemName,
-        /// What runs it
+        /// What runs it: image, qemu or libvirt
         #[arg(long, default_value = "image")]
         platform: String,
-        /// A disk: a raw file or a block device
-        #[arg(long, value_name = "DISK=PATH", value_parser = disk, required = true)]
+        /// Platform image: a disk, a raw file or a block device; other platforms find disks by themselves
+        #[arg(long, value_name = "DISK=PATH", value_parser = disk, required_unless_present_any = ["qmp", "domain", "setting"])]
         disk: Vec<(DiskName, PathBuf)>,
+        #[command(flatten)]
+        live: Box<Live>,
         /// Change the disks of a machine that exists
         #[arg(long)]
         replace: bool,
@@ -290,6 +311,11 @@ pub enum Machine {
         /// Leave it to names and tags in policies again
         #[arg(long)]
         none: bool,
+    },
+    /// Take the dirty bitmaps of a machine away from its disks, as going back to a snapshot of one's own needs it; the next backup reads all
+    Untrack {
+        /// Its name
+        name: ItemName,
     },
     /// End a machine's protection: no scheduled backups, nothing pruned; `machine undelete` takes that back
     Stop(Stop),

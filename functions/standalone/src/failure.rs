@@ -8,7 +8,8 @@ use crate::output;
 
 /// Done, with warnings.
 pub const WARNINGS: u8 = 3;
-const FAILED: u8 = 1;
+/// Failed; why is on stderr.
+pub const FAILED: u8 = 1;
 const USAGE: u8 = 2;
 
 /// Says what failed.

@@ -14,10 +14,12 @@ mod interrupt;
 mod key;
 mod keyfile;
 mod output;
+mod priority;
 mod progress;
 mod remote;
 mod runs;
 mod session;
+mod start;
 mod telling;
 mod when;
 
@@ -37,7 +39,13 @@ fn main() -> ExitCode {
         }
         Err(error) => return failure::usage(&error),
     };
-    output::logs(matches!(cli.command, args::Command::Worker { .. } | args::Command::Serve { .. }));
+    output::logs(matches!(
+        cli.command,
+        args::Command::Worker { .. } | args::Command::Serve { .. } | args::Command::ServePoint(_)
+    ));
+    if matches!(cli.command, args::Command::Backup { .. } | args::Command::Worker { .. } | args::Command::Serve { .. }) {
+        priority::give_way();
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let outcome = match runtime {
         Ok(runtime) => {

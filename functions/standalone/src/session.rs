@@ -4,14 +4,16 @@ use std::sync::Arc;
 
 use stillpoint_events::Outgoing;
 use stillpoint_handler::Functions;
-use stillpoint_image::{ImagePlatform, ImageTarget};
+use stillpoint_image::ImagePlatform;
 use stillpoint_jobs::{Carrier, Engine, Job, Operation, Request, Wiring};
 use stillpoint_model::{Error, JobId, JobState, Result};
 use stillpoint_ports::{Clock, Cpu, Platforms, Progress, Random, Target};
+use stillpoint_qemu::{LibvirtPlatform, QemuPlatform};
 use stillpoint_runtime::{Begun, Ended, Host, JobLock, adopt_unfinished, begin_job, host_name, segments_in_flight};
+use stillpoint_staging::Staging;
 use stillpoint_store::{Access, Store};
 use stillpoint_system::{CpuPool, SystemClock, SystemRandom};
-use stillpoint_vault::Vault;
+use stillpoint_vault::{ByUrl, Pairing, Regions, Vault};
 
 use crate::{
     args::Global,
@@ -65,14 +67,43 @@ impl Session {
         Self::around(global, vault, key, clock)
     }
 
+    /// Opens the vault that the options name, or that `from` names instead: its replica (`paired`), or a URL.
+    pub async fn open_from(global: Global, from: Option<&str>) -> Result<Self> {
+        match from {
+            None => Self::open(global).await,
+            Some("paired") => {
+                let primary = Self::open(global).await.map_err(|error| {
+                    error.context("which vault the paired one is says the vault itself; give --from URL if it is lost")
+                })?;
+                let pairing = primary.vault.pairing().await?;
+                let none = || Error::invalid("this vault has no replica; see `stillpoint vault pair`");
+                primary.other(&pairing.ok_or_else(none)?).await
+            }
+            Some(url) => Self::open(Global { vault: Some(url.to_owned()), ..global }).await,
+        }
+    }
+
+    /// A session over the other half of the vault's pair.
+    pub async fn other(&self, pairing: &Pairing) -> Result<Self> {
+        Self::open(Global { vault: Some(pairing.other.clone()), ..self.global.clone() }).await
+    }
+
     /// A session over a vault that is open already.
     fn around(global: Global, vault: Vault, key: Key, clock: Arc<dyn Clock>) -> Result<Self> {
-        let platforms = Platforms::default().with("image", Arc::new(ImagePlatform::new(Arc::clone(&clock))));
+        let platforms = Platforms::default()
+            .with("image", Arc::new(ImagePlatform::new(Arc::clone(&clock))))
+            .with("qemu", Arc::new(QemuPlatform::new(Arc::clone(&clock))))
+            .with("libvirt", Arc::new(LibvirtPlatform::new(Arc::clone(&clock))));
         let cpu: Arc<dyn Cpu> = Arc::new(CpuPool::default());
-        let target: Arc<dyn Target> = Arc::new(ImageTarget::new());
+        let target: Arc<dyn Target> = Arc::new(Staging::new(Arc::clone(&clock)));
         let engine = Engine::new(vault.clone());
         let remote = remote::broker(&global)?.map(|broker| Remote::new(broker, engine.clone()));
         Ok(Self { global, engine, vault, platforms, target, cpu, key, remote, clock })
+    }
+
+    /// How the other half of a pair is reached.
+    pub fn regions(&self) -> Arc<dyn Regions> {
+        Arc::new(ByUrl(Arc::clone(&self.clock)))
     }
 
     /// The ports of every function.
@@ -83,6 +114,7 @@ impl Session {
             target: Arc::clone(&self.target),
             cpu: Arc::clone(&self.cpu),
             progress,
+            regions: self.regions(),
             level: self.global.compression,
         }
     }
@@ -97,6 +129,7 @@ impl Session {
             .and(stillpoint_prune::functions(&wiring))
             .and(stillpoint_collect::functions(&wiring))
             .and(stillpoint_verify::functions(&wiring))
+            .and(stillpoint_replicate::functions(&wiring))
             .and(stillpoint_notify::functions(&wiring, telling(&self.global)))
     }
 
@@ -107,12 +140,12 @@ impl Session {
 
     /// How jobs are run here.
     fn host(&self, progress: Arc<dyn Progress>) -> Host {
-        self.host_of(self.functions(progress))
+        self.host_of(self.functions(progress), self.in_flight())
     }
 
-    /// How `functions` are run here.
-    pub fn host_of(&self, functions: Functions) -> Host {
-        Host::new(self.engine.clone(), functions, Arc::clone(&self.clock), self.in_flight())
+    /// How `functions` are run here, with so many segments at once.
+    pub fn host_of(&self, functions: Functions, in_flight: usize) -> Host {
+        Host::new(self.engine.clone(), functions, Arc::clone(&self.clock), in_flight)
     }
 
     /// Finishes what earlier processes of this machine left unfinished. A job that cannot be finished now does not stand
@@ -187,6 +220,25 @@ impl Session {
         }
     }
 
+    /// Sees one job to its end beside others of this process, with `in_flight` segments of it at once; Ctrl-C cancels it. Returns what its
+    /// ledger says then.
+    pub async fn complete_beside(
+        &self,
+        begun: Begun,
+        (display, in_flight): (&Arc<Display>, usize),
+        interrupt: &mut Interrupt,
+    ) -> Result<Job> {
+        let id = begun.job.id;
+        let jobs = match &self.remote {
+            None => {
+                let host = self.host_of(self.functions(Arc::<Display>::clone(display)), in_flight);
+                self.run_at(&host, &[id], begun.events, begun.lock.into_iter().collect(), interrupt).await?
+            }
+            Some(_) => self.complete(vec![begun], interrupt).await?,
+        };
+        jobs.into_iter().next().ok_or_else(|| Error::internal("a job has no result"))
+    }
+
     /// Waits for workers.
     async fn wait(&self, remote: &Remote, jobs: &[JobId], interrupt: &mut Interrupt) -> Result<Vec<Job>> {
         let display = self.display();
@@ -208,7 +260,8 @@ impl Session {
         Ok(results)
     }
 
-    fn display(&self) -> Arc<Display> {
+    /// Shows how far things are, in the way that suits where it goes.
+    pub fn display(&self) -> Arc<Display> {
         let style = match (self.global.json, output::is_terminal()) {
             (true, _) => Style::Silent,
             (false, true) => Style::Bar,
@@ -227,12 +280,24 @@ impl Session {
     ) -> Result<Vec<Job>> {
         let display = self.display();
         let host = self.host(Arc::<Display>::clone(&display));
+        let results = self.run_at(&host, jobs, events, locks, interrupt).await;
+        display.clear();
+        results
+    }
+
+    async fn run_at(
+        &self,
+        host: &Host,
+        jobs: &[JobId],
+        events: Vec<Outgoing>,
+        locks: Vec<JobLock>,
+        interrupt: &mut Interrupt,
+    ) -> Result<Vec<Job>> {
         let mut ended = match interrupt.until(host.run(events, locks)).await {
             Some(ended) => ended,
             // Pressed again, it ends the command at once; the next one gives back what the jobs hold.
-            None => interrupt.until(self.cancel(&host, jobs)).await.unwrap_or_default(),
+            None => interrupt.until(self.cancel(host, jobs)).await.unwrap_or_default(),
         };
-        display.clear();
         let mut results = Vec::with_capacity(jobs.len());
         for id in jobs {
             let mut job = self.engine.job_as_seen(*id).await?;

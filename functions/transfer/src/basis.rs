@@ -6,7 +6,7 @@ use std::{
 };
 
 use stillpoint_format::{DiskMap, Manifest, MapPage, PageRef};
-use stillpoint_jobs::{BackupPlan, Engine, Loaded, Neighbour, Plan};
+use stillpoint_jobs::{BackupPlan, Engine, Loaded, Neighbour};
 use stillpoint_model::{DiskName, Error, JobId, PointId, Result};
 use stillpoint_vault::Vault;
 
@@ -74,8 +74,7 @@ impl Reference {
 
 /// See the module.
 pub(crate) struct Basis {
-    pub(crate) plan: Plan<BackupPlan>,
-    pub(crate) plan_hash: String,
+    pub(crate) loaded: Loaded<BackupPlan>,
     /// The parent first, if there is one.
     pub(crate) references: Vec<Reference>,
     has_parent: bool,
@@ -85,7 +84,8 @@ pub(crate) struct Basis {
 
 impl Basis {
     pub(crate) async fn load(engine: &Engine, job: JobId) -> Result<Self> {
-        let Loaded { plan, hash, .. } = engine.plan::<BackupPlan>(job).await?;
+        let loaded = engine.plan::<BackupPlan>(job).await?;
+        let plan = &loaded.plan;
         let vault = engine.vault();
         let mut references = Vec::new();
         if let Some(parent) = plan.detail.parent {
@@ -99,17 +99,13 @@ impl Basis {
         }
         let avoid = plan.detail.avoid.iter().cloned().collect();
         let thin = plan.detail.thin.iter().cloned().collect();
-        Ok(Self { plan, plan_hash: hash, references, has_parent, avoid, thin })
-    }
-
-    pub(crate) fn segments(&self) -> u32 {
-        u32::try_from(self.plan.segments.len()).unwrap_or(u32::MAX)
+        Ok(Self { loaded, references, has_parent, avoid, thin })
     }
 
     /// The parent's reference and its map of the disk at `position` in the plan.
     pub(crate) fn parent_of(&self, position: u16) -> Option<(&Reference, &DiskMap)> {
         let parent = self.references.first().filter(|_| self.has_parent)?;
-        let name = &self.plan.detail.snapshot.disks.get(usize::from(position))?.name;
+        let name = &self.loaded.plan.detail.snapshot.disks.get(usize::from(position))?.name;
         Some((parent, parent.manifest.disks.iter().find(|disk| disk.name == *name)?))
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use stillpoint_format::{ChunkId, MapPage};
 use stillpoint_jobs::{Engine, Segment, Transferred};
 use stillpoint_model::{
-    AttemptId, Error, ErrorKind, Mutation, Result,
+    AttemptId, DiskName, Error, ErrorKind, Extent, Mutation, Result,
     geometry::{CHUNK_BYTES, page_range},
 };
 use stillpoint_ports::{Baseline, Cpu, DiskSnapshot, Platform, Progress, execute};
@@ -49,21 +49,29 @@ struct Sum {
     packer: Packer,
     read_bytes: u64,
     changed_bytes: u64,
+    /// Chunks that changed and that the platform did not tell of.
+    untold_chunks: u64,
     warnings: Vec<String>,
 }
 
 impl Step<'_> {
     pub(crate) async fn run(&self) -> Result<Transferred> {
-        let detail = &self.basis.plan.detail;
-        let segment = self.basis.plan.segments[self.number as usize];
+        let detail = &self.basis.loaded.plan.detail;
+        let segment = self.basis.loaded.plan.segments[self.number as usize];
         let disk =
             detail.snapshot.disks.get(usize::from(segment.disk)).ok_or_else(|| Error::corrupt("a plan names no such disk"))?;
         let reader = self.platform.open(disk).await?;
         let vault = self.engine.vault();
         let scanner = Scanner { reader: &*reader, disk, keys: vault.keys(), cpu: self.cpu, buffers: self.buffers };
-        let origin = Origin { item: detail.item.clone(), job: self.basis.plan.job, segment: self.number, attempt: self.attempt };
-        let mut sum =
-            Sum { packer: Packer::new(vault, origin, self.level), read_bytes: 0, changed_bytes: 0, warnings: Vec::new() };
+        let origin =
+            Origin { item: detail.item.clone(), job: self.basis.loaded.plan.job, segment: self.number, attempt: self.attempt };
+        let mut sum = Sum {
+            packer: Packer::new(vault, origin, self.level),
+            read_bytes: 0,
+            changed_bytes: 0,
+            untold_chunks: 0,
+            warnings: Vec::new(),
+        };
         let pages = self.pages(&segment, disk);
         for ahead in pages.chunks(PAGES_AHEAD) {
             let befores = self.befores(segment.disk, ahead, &mut sum.warnings).await?;
@@ -74,7 +82,10 @@ impl Step<'_> {
         reader.confirm().await?;
         let mut packer = sum.packer;
         let packer = self.upload(execute(self.cpu, move || packer.finish().map(|()| packer)).await??).await?;
-        self.progress.moved(self.basis.plan.job, segment.bytes.saturating_sub(sum.read_bytes));
+        self.progress.moved(self.basis.loaded.plan.job, segment.bytes.saturating_sub(sum.read_bytes));
+        if sum.untold_chunks > 0 {
+            sum.warnings.push(untold(&disk.name, sum.untold_chunks));
+        }
         let result = packer.result(|pack| self.basis.pack_size(&pack.name))?;
         Ok(Transferred { read_bytes: sum.read_bytes, changed_bytes: sum.changed_bytes, warnings: sum.warnings, ..result })
     }
@@ -128,9 +139,9 @@ impl Step<'_> {
         let ids = Arc::new(comparable(before.page.as_ref(), |pack| self.basis.avoids(pack)));
         let Scanned { chunks, read_bytes } = scanner.scan(number, &ids).await?;
         sum.read_bytes += read_bytes;
-        let slot = self.basis.plan.detail.slot.as_ref();
+        let slot = self.basis.loaded.plan.detail.slot.as_ref();
         self.throttle.pay(slot, read_bytes, self.engine.vault().clock()).await;
-        self.progress.moved(self.basis.plan.job, read_bytes);
+        self.progress.moved(self.basis.loaded.plan.job, read_bytes);
         let changed = changed_chunks(&chunks, before.page.as_ref());
         // Where the disk's end moved, the page has another number of chunks even if all that is left of it is the same.
         let resized = before.page.as_ref().is_some_and(|page| page.entries.len() != chunks.len());
@@ -141,6 +152,10 @@ impl Step<'_> {
             .map_or(!before.exists, |page| page.packs.first().is_none_or(|own| !self.basis.avoids(&own.name)));
         if changed == 0 && !resized && stays {
             return Ok(sum);
+        }
+        if let Some(told) = self.basis.loaded.plan.detail.told.get(&scanner.disk.name) {
+            let (start, _) = page_range(number, scanner.disk.size_bytes);
+            sum.untold_chunks += untold_chunks(&chunks, before.page.as_ref(), told, start);
         }
         sum.changed_bytes += (changed - stored_again(&chunks, before.page.as_ref())) * CHUNK_BYTES;
         if let Some(page) = &before.page {
@@ -188,6 +203,29 @@ impl Step<'_> {
         }
         Ok(packer)
     }
+}
+
+/// What a point says of which a platform forgot changes.
+fn untold(disk: &DiskName, chunks: u64) -> String {
+    format!(
+        "change tracking forgot {chunks} changed chunks of disk {disk}: earlier points, back to the last one that was read as a whole, may hold older bytes there"
+    )
+}
+
+/// Changed chunks of a page from `start` on that lie in none of the extents told.
+fn untold_chunks(chunks: &[Chunk], before: Option<&MapPage>, told: &[Extent], start: u64) -> u64 {
+    let is_told = |position: usize| {
+        let offset = start + position as u64 * CHUNK_BYTES;
+        let next = told.partition_point(|extent| extent.end() <= offset);
+        told.get(next).is_some_and(|extent| extent.offset < offset + CHUNK_BYTES)
+    };
+    let held = |position: usize| before.and_then(|page| page.entries.get(position)?.as_ref()).map(|entry| entry.id);
+    let changed = chunks.iter().enumerate().filter(|(position, chunk)| match chunk {
+        Chunk::Zero => held(*position).is_some(),
+        Chunk::Same => false,
+        Chunk::New { id, .. } => held(*position) != Some(*id),
+    });
+    changed.filter(|(position, _)| !is_told(*position)).count() as u64
 }
 
 /// Chunks that are not what the parent has at their place.

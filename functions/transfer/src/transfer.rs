@@ -2,8 +2,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use stillpoint_events::{Envelope, SegmentPlanned, SegmentsTransferred};
 use stillpoint_handler::{Effects, Handler, Invocation};
-use stillpoint_jobs::{Engine, FanIn, InHand, Marker};
-use stillpoint_model::{Error, JobId, Requests, Result};
+use stillpoint_jobs::{Delivery, Engine, FanIn, InHand};
+use stillpoint_model::{JobId, Requests, Result};
 use stillpoint_ports::{Cpu, Platforms, Progress};
 
 use crate::{basis::Basis, buffers::Buffers, segment::Step, throttle::Throttle};
@@ -71,18 +71,13 @@ impl Handler for Transfer {
             Err(error) => return Err(engine.unless_stray(job, "backup", error).await),
             Ok(basis) => basis,
         };
-        let segments = basis.segments();
-        if segment >= segments {
-            return Err(Error::fenced(format!("job {job} has no segment {segment}")));
-        }
+        basis.loaded.segment(segment)?;
         let held = self.in_hand.take(job, segment);
-        let fan_in = if invocation.redelivered && engine.is_done(job, segment).await? {
-            engine.lay_down(held, segments, invocation.attempt).await?
-        } else {
+        let work = async {
             let step = Step {
                 engine: &engine,
                 basis: &basis,
-                platform: self.platforms.get(&basis.plan.detail.platform)?,
+                platform: self.platforms.get(&basis.loaded.plan.detail.platform)?,
                 cpu: &*self.cpu,
                 progress: &*self.progress,
                 buffers: &self.buffers,
@@ -91,12 +86,10 @@ impl Handler for Transfer {
                 number: segment,
                 attempt: invocation.attempt,
             };
-            let detail = step.run().await?;
-            // The marker's own create follows.
-            let requests = engine.vault().store().requests() + Requests { put: 1, ..Requests::default() };
-            let marker = Marker { plan: basis.plan_hash.clone(), segment, attempt: invocation.attempt, requests, detail };
-            engine.finish_segment(held, segments, &marker).await?
+            Ok((step.run().await?, Requests::default()))
         };
+        let delivery = Delivery { attempt: invocation.attempt, redelivered: invocation.redelivered };
+        let fan_in = engine.do_segment(held, &basis.loaded, delivery, work).await?;
         Ok(match fan_in {
             FanIn::Complete => Effects::publish(&SegmentsTransferred { job }),
             FanIn::Pending => Effects::none(),

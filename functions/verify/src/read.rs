@@ -4,11 +4,10 @@ use bytes::Bytes;
 use stillpoint_events::{Envelope, VerifySegmentPlanned, VerifySegmentsRead};
 use stillpoint_format::limits;
 use stillpoint_handler::{Effects, Handler, Invocation};
-use stillpoint_jobs::{Engine, FanIn, InHand, Loaded, Marker, Segment};
+use stillpoint_jobs::{Delivery, Engine, FanIn, InHand, Plans, Segment};
 use stillpoint_model::{Error, ErrorKind, JobId, Requests, Result};
 use stillpoint_ports::{Cpu, Progress, execute};
 use stillpoint_vault::{Name, Vault};
-use tokio::sync::Mutex;
 
 use crate::{
     pack,
@@ -39,7 +38,7 @@ pub struct Read {
     engine: Engine,
     cpu: Arc<dyn Cpu>,
     progress: Arc<dyn Progress>,
-    newest: Mutex<Option<(JobId, Arc<Loaded<VerifyPlan>>)>>,
+    plans: Plans<VerifyPlan>,
     in_hand: InHand,
 }
 
@@ -47,17 +46,7 @@ impl Read {
     /// The handler over its ports.
     #[must_use]
     pub fn new(engine: Engine, cpu: Arc<dyn Cpu>, progress: Arc<dyn Progress>) -> Self {
-        Self { engine, cpu, progress, newest: Mutex::default(), in_hand: InHand::default() }
-    }
-
-    async fn loaded(&self, engine: &Engine, job: JobId) -> Result<Arc<Loaded<VerifyPlan>>> {
-        let mut newest = self.newest.lock().await;
-        if let Some((_, loaded)) = newest.as_ref().filter(|(known, _)| *known == job) {
-            return Ok(Arc::clone(loaded));
-        }
-        let loaded = Arc::new(engine.plan::<VerifyPlan>(job).await?);
-        *newest = Some((job, Arc::clone(&loaded)));
-        Ok(loaded)
+        Self { engine, cpu, progress, plans: Plans::of("verify"), in_hand: InHand::default() }
     }
 
     async fn read_segment(&self, vault: &Vault, job: JobId, plan: &VerifyPlan, segment: &Segment) -> Result<SegmentRead> {
@@ -143,23 +132,13 @@ impl Handler for Read {
     async fn handle(&self, event: Envelope<VerifySegmentPlanned>, invocation: &Invocation) -> Result<Effects> {
         let VerifySegmentPlanned { job, segment: number } = event.data;
         let engine = self.engine.metered();
-        let loaded = match self.loaded(&engine, job).await {
-            Err(error) => return Err(engine.unless_stray(job, "verify", error).await),
-            Ok(loaded) => loaded,
-        };
-        let plan = &loaded.plan;
-        let segments = u32::try_from(plan.segments.len()).unwrap_or(u32::MAX);
-        let segment =
-            plan.segments.get(number as usize).ok_or_else(|| Error::fenced(format!("job {job} has no segment {number}")))?;
+        let loaded = self.plans.get(&engine, job).await?;
+        let segment = loaded.segment(number)?;
         let held = self.in_hand.take(job, number);
-        let fan_in = if invocation.redelivered && engine.is_done(job, number).await? {
-            engine.lay_down(held, segments, invocation.attempt).await?
-        } else {
-            let detail = self.read_segment(engine.vault(), job, &plan.detail, segment).await?;
-            let requests = engine.vault().store().requests() + Requests { put: 1, ..Requests::default() };
-            let marker = Marker { plan: loaded.hash.clone(), segment: number, attempt: invocation.attempt, requests, detail };
-            engine.finish_segment(held, segments, &marker).await?
-        };
+        let work =
+            async { Ok((self.read_segment(engine.vault(), job, &loaded.plan.detail, segment).await?, Requests::default())) };
+        let delivery = Delivery { attempt: invocation.attempt, redelivered: invocation.redelivered };
+        let fan_in = engine.do_segment(held, &loaded, delivery, work).await?;
         Ok(match fan_in {
             FanIn::Complete => Effects::publish(&VerifySegmentsRead { job }),
             FanIn::Pending => Effects::none(),

@@ -2,7 +2,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use jiff::{SignedDuration, Timestamp, tz::TimeZone};
 use stillpoint_model::{
     Error, ErrorKind, ItemName, MarkKind, Mutation, PointId, Result,
-    policy::{Clock, ClockMargins, PointFacts, Regime, Verdict, plan},
+    policy::{Clock, ClockMargins, PointFacts, Regime, Retention, Verdict, plan},
 };
 use stillpoint_vault::{Point, PointEntries, PointEntry, PointListing, Protection, Vault};
 
@@ -57,12 +57,13 @@ impl Fleet {
     /// As the store. A point that cannot be read is in `unreadable`.
     pub async fn keeping(&self, vault: &Vault, name: &ItemName, entries: Vec<PointEntry>, clock: &Clock) -> Result<Keeping> {
         let member = self.member(name);
+        let with_machine = self.deleted_until(member);
         let mut keeping = Keeping::default();
         let mut looked = Vec::new();
         let listings = vault.read_points(name, entries).await;
         let look = |listing: PointListing| async move {
             match listing.point {
-                Ok(point) => look(vault, name, listing.entry, point, member).await.map(Ok),
+                Ok(point) => look(vault, name, listing.entry, point, with_machine).await.map(Ok),
                 Err(error) if error.kind() == ErrorKind::Unavailable => Err(error),
                 Err(error) => Ok(Err((listing.id, error))),
             }
@@ -81,8 +82,23 @@ impl Fleet {
         Ok(keeping)
     }
 
+    /// The retention that a replica has for all machines, if it has one.
+    fn own_retention(&self) -> Option<&Retention> {
+        let pairing = self.settings.pairing.as_ref().filter(|_| self.settings.is_replica())?;
+        self.policies.get(pairing.retention.as_ref()?).map(|record| &record.policy.retention)
+    }
+
+    /// Until when a machine that was deleted with its points can be undeleted. What the primary deletes does not reach its replica.
+    fn deleted_until(&self, member: Option<&Member>) -> Option<Timestamp> {
+        match member.map(|member| &member.item.protection) {
+            Some(Protection::Deleted { until, .. }) if !self.settings.is_replica() => Some(*until),
+            _ => None,
+        }
+    }
+
     fn verdicts(&self, member: Option<&Member>, facts: &[PointFacts], clock: &Clock) -> Result<Vec<Verdict>> {
         let policy = member.and_then(|member| self.policy_of(member)).map(|record| &record.policy);
+        let own = self.own_retention();
         let zone = policy.map_or(Ok(TimeZone::UTC), |policy| policy.zone())?;
         let protection = member.map(|member| &member.item.protection);
         let regime = match (protection, policy) {
@@ -90,13 +106,19 @@ impl Fleet {
             (None | Some(Protection::Retained { .. }), _) => Regime::Retained,
             // One of which it is open whose it is loses nothing that a policy could keep.
             (_, None) => Regime::NoPolicy,
-            (_, Some(policy)) => Regime::Policy(&policy.retention),
+            (_, Some(policy)) => Regime::Policy(own.unwrap_or(&policy.retention)),
         };
         Ok(plan(facts, regime, clock, &zone))
     }
 }
 
-async fn look(vault: &Vault, name: &ItemName, entry: PointEntry, point: Point, member: Option<&Member>) -> Result<Looked> {
+async fn look(
+    vault: &Vault,
+    name: &ItemName,
+    entry: PointEntry,
+    point: Point,
+    with_machine: Option<Timestamp>,
+) -> Result<Looked> {
     let tombstone = match entry.deleted() {
         // A tombstone that cannot be read says nothing of when: its point stays undeletable.
         Some(seq) => match vault.read_mark(name, entry.id, seq, MarkKind::Deleted).await {
@@ -105,10 +127,6 @@ async fn look(vault: &Vault, name: &ItemName, entry: PointEntry, point: Point, m
             Err(_) => Some(Timestamp::MAX),
         },
         None => None,
-    };
-    let with_machine = match member.map(|member| &member.item.protection) {
-        Some(Protection::Deleted { until, .. }) => Some(*until),
-        _ => None,
     };
     let facts = PointFacts {
         id: entry.id,

@@ -15,6 +15,7 @@ mod pack;
 mod page;
 mod record;
 mod sample;
+mod sealed;
 mod slot;
 mod wire;
 
@@ -30,4 +31,5 @@ pub use pack::{
 pub use page::{ChunkEntry, FrameRef, MapPage};
 pub use record::{open_record, peek_record, seal_record};
 pub use sample::{SampleIndex, samples_of};
+pub use sealed::SealedText;
 pub use slot::{KeySlot, SECRET_BYTES, Secret, ServiceKey, SlotKind, parse_recovery_key, recovery_key};

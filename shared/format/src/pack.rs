@@ -46,6 +46,8 @@ pub enum FrameKind {
     Page,
     /// The pack's index.
     Index,
+    /// A text of a record; in no pack.
+    Text,
 }
 
 impl FrameKind {
@@ -54,6 +56,7 @@ impl FrameKind {
             Self::Chunks => 1,
             Self::Page => 2,
             Self::Index => 3,
+            Self::Text => 4,
         }
     }
 
@@ -62,6 +65,7 @@ impl FrameKind {
             Self::Chunks => "chunk frame",
             Self::Page => "map page",
             Self::Index => "pack index",
+            Self::Text => "sealed text",
         }
     }
 }
@@ -101,7 +105,7 @@ impl PackKey {
     }
 
     /// Seals a container as frame `number`.
-    fn seal(&self, kind: FrameKind, number: u32, mut container: Vec<u8>) -> Bytes {
+    pub(crate) fn seal(&self, kind: FrameKind, number: u32, mut container: Vec<u8>) -> Bytes {
         self.key
             .seal_in_place_append_tag(Self::nonce(number), self.associated(kind, number), &mut container)
             .expect("a container is below AES-GCM's limit of 64 GiB");

@@ -85,6 +85,7 @@ fn limits_are_those_of_the_code() {
         SAMPLES_MAX,
         SAMPLE_BITS_MIN,
         RECORD_BYTES_MAX,
+        SEALED_TEXT_BYTES_MAX,
         PLAN_BYTES_MAX,
     );
     for (name, value) in [

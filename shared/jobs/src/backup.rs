@@ -1,8 +1,11 @@
 //! What a backup's plan and markers say; written by `snapshot` and `transfer`, read by `commit`.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use stillpoint_model::{Consistency, ItemName, PointId};
+use stillpoint_format::SealedText;
+use stillpoint_model::{Consistency, DiskName, Extent, ItemName, PointId};
 use stillpoint_ports::Snapshot;
 
 use crate::BackupSlot;
@@ -47,6 +50,15 @@ pub struct BackupPlan {
     pub warnings: Vec<String>,
     /// The snapshot.
     pub snapshot: Snapshot,
+    /// Where the platform tells changes: the instant at which all disks were last read and compared as a whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_compared: Option<Timestamp>,
+    /// What the platform told of changes, of disks that are read as a whole to see whether it told all.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub told: BTreeMap<DiskName, Vec<Extent>>,
+    /// What the machine can be made again from, sealed for the point's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub configuration: Option<SealedText>,
 }
 
 /// What a segment adds to a pack's use by the point, against the parent.

@@ -1,4 +1,4 @@
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, future::Future};
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use stillpoint_model::{AttemptId, Error, ErrorKind, JobId, Mutation, Requests, Result};
 use stillpoint_vault::{GROUP_SEGMENTS, Kind, MARKER, Name};
 
-use crate::{Engine, Held};
+use crate::{Engine, Held, Loaded};
 
 const GROUP: Kind = Kind::small("group");
 /// Markers read at once.
@@ -36,6 +36,15 @@ struct GroupMarker {
     attempt: AttemptId,
 }
 
+/// How the event of a segment came.
+#[derive(Debug, Clone, Copy)]
+pub struct Delivery {
+    /// Unique to it.
+    pub attempt: AttemptId,
+    /// Whether the event may have come before.
+    pub redelivered: bool,
+}
+
 /// Whether segments are still missing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FanIn {
@@ -58,7 +67,7 @@ impl Engine {
     ///
     /// # Errors
     /// As the store.
-    pub async fn is_done(&self, job: JobId, segment: u32) -> Result<bool> {
+    async fn is_done(&self, job: JobId, segment: u32) -> Result<bool> {
         match self.vault().store().size(&Name::Marker(job, segment).to_string()).await {
             Ok(_) => Ok(true),
             Err(error) if error.kind() == ErrorKind::Missing => Ok(false),
@@ -66,12 +75,35 @@ impl Engine {
         }
     }
 
+    /// Has a segment done, unless an earlier delivery of its event did it, and says whether it was the last. `work` gives what the marker
+    /// says, and the requests that it made elsewhere; those to this vault are counted by its own meter.
+    ///
+    /// # Errors
+    /// As `work`; as the store.
+    pub async fn do_segment<P, T: Serialize>(
+        &self,
+        held: Held,
+        loaded: &Loaded<P>,
+        delivery: Delivery,
+        work: impl Future<Output = Result<(T, Requests)>>,
+    ) -> Result<FanIn> {
+        let segments = loaded.segments();
+        if delivery.redelivered && self.is_done(held.job(), held.segment()).await? {
+            return self.lay_down(held, segments, delivery.attempt).await;
+        }
+        let (detail, elsewhere) = work.await?;
+        // The marker's own create follows.
+        let requests = self.vault().store().requests() + elsewhere + Requests { put: 1, ..Requests::default() };
+        let marker = Marker { plan: loaded.hash.clone(), segment: held.segment(), attempt: delivery.attempt, requests, detail };
+        self.finish_segment(held, segments, &marker).await
+    }
+
     /// Creates the marker of the segment in hand (one that exists already stands), lays the segment down, and says whether
     /// it was the last of `segments`, as [`Engine::lay_down`].
     ///
     /// # Errors
     /// As the store.
-    pub async fn finish_segment<T: Serialize>(&self, held: Held, segments: u32, marker: &Marker<T>) -> Result<FanIn> {
+    async fn finish_segment<T: Serialize>(&self, held: Held, segments: u32, marker: &Marker<T>) -> Result<FanIn> {
         match self.vault().create_record(MARKER, &Name::Marker(held.job(), held.segment()), marker).await {
             Err(error) if error.kind() != ErrorKind::Conflict => return Err(error),
             _ => {}
@@ -84,7 +116,7 @@ impl Engine {
     ///
     /// # Errors
     /// As the store.
-    pub async fn lay_down(&self, held: Held, segments: u32, attempt: AttemptId) -> Result<FanIn> {
+    async fn lay_down(&self, held: Held, segments: u32, attempt: AttemptId) -> Result<FanIn> {
         let (job, segment) = (held.job(), held.segment());
         if held.lay_down() { self.fan_in(job, segments, segment, attempt).await } else { Ok(FanIn::Pending) }
     }

@@ -38,6 +38,9 @@ pub enum Operation {
         /// The backup whose kept snapshot is read; the vault when left out.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         snapshot: Option<JobId>,
+        /// How long it was expected to take, in milliseconds; none where nobody measured.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        estimated_ms: Option<u64>,
     },
     /// Delete softly what retention does not keep.
     Prune,
@@ -51,6 +54,15 @@ pub enum Operation {
         /// Which part of all packs is read whole; none when left out.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         read: Option<Rotation>,
+    },
+    /// Copy what the primary vault keeps and this one, its replica, does not have yet.
+    Replicate {
+        /// One machine's points; all when left out.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        item: Option<ItemName>,
+        /// Whether to look for new records of machines, policies and keys in any case, and not only for those of machines that are new.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        records: bool,
     },
 }
 
@@ -111,7 +123,7 @@ impl Operation {
     pub const fn item(&self) -> Option<&ItemName> {
         match self {
             Self::Backup { item, .. } | Self::Restore { item, .. } => Some(item),
-            Self::Verify { item, .. } => item.as_ref(),
+            Self::Verify { item, .. } | Self::Replicate { item, .. } => item.as_ref(),
             Self::Prune | Self::Collect => None,
         }
     }
@@ -123,6 +135,7 @@ impl Operation {
             (_, Some(item)) => Subject::Item(item.clone()),
             (Self::Prune, _) => Subject::Task(Task::Prune),
             (Self::Collect, _) => Subject::Task(Task::Collect),
+            (Self::Replicate { .. }, _) => Subject::Task(Task::Replicate),
             _ => Subject::Task(Task::Verify),
         }
     }
@@ -143,6 +156,7 @@ impl Operation {
             Self::Prune => "prune",
             Self::Collect => "collect",
             Self::Verify { .. } => "verify",
+            Self::Replicate { .. } => "replicate",
         }
     }
 }

@@ -1,3 +1,6 @@
+use std::sync::Arc;
+
+use futures_util::lock::Mutex;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use stillpoint_model::{Error, ErrorKind, JobId, Requests, Result};
 use stillpoint_vault::{Name, PLAN};
@@ -55,6 +58,55 @@ pub struct Loaded<T> {
     pub hash: String,
     /// Whether this delivery made it, and no other.
     pub own: bool,
+}
+
+impl<T> Loaded<T> {
+    /// How many segments it has.
+    #[must_use]
+    pub fn segments(&self) -> u32 {
+        u32::try_from(self.plan.segments.len()).unwrap_or(u32::MAX)
+    }
+
+    /// One of them.
+    ///
+    /// # Errors
+    /// `fenced` when there is none of this number.
+    pub fn segment(&self, number: u32) -> Result<&Segment> {
+        let segment = self.plan.segments.get(number as usize);
+        segment.ok_or_else(|| Error::fenced(format!("job {} has no segment {number}", self.plan.job)))
+    }
+}
+
+/// The plans that a function's segments belong to; the newest is kept between them.
+pub struct Plans<T> {
+    operation: &'static str,
+    newest: Mutex<Option<Arc<Loaded<T>>>>,
+}
+
+impl<T: DeserializeOwned> Plans<T> {
+    /// Of jobs of this operation.
+    #[must_use]
+    pub fn of(operation: &'static str) -> Self {
+        Self { operation, newest: Mutex::default() }
+    }
+
+    /// A job's plan; read once, whichever of its segments comes first.
+    ///
+    /// # Errors
+    /// As [`Engine::plan`] and [`Engine::unless_stray`].
+    pub async fn get(&self, engine: &Engine, job: JobId) -> Result<Arc<Loaded<T>>> {
+        let mut newest = self.newest.lock().await;
+        if let Some(loaded) = newest.as_ref().filter(|loaded| loaded.plan.job == job) {
+            return Ok(Arc::clone(loaded));
+        }
+        match engine.plan(job).await {
+            Ok(loaded) => Ok(Arc::clone(newest.insert(Arc::new(loaded)))),
+            Err(error) => {
+                drop(newest);
+                Err(engine.unless_stray(job, self.operation, error).await)
+            }
+        }
+    }
 }
 
 /// Bytes of data that one segment of a job with `total` bytes covers.

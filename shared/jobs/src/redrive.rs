@@ -1,6 +1,7 @@
 use stillpoint_events::{
-    BackupRequested, CollectRequested, JobEnded, Outgoing, PruneRequested, RestoreRequested, RestoreSegmentPlanned,
-    RestoreSegmentsWritten, SegmentPlanned, SegmentsTransferred, VerifyRequested, VerifySegmentPlanned, VerifySegmentsRead,
+    BackupRequested, CollectRequested, JobEnded, Outgoing, PruneRequested, ReplicateRequested, ReplicateSegmentPlanned,
+    ReplicateSegmentsCopied, RestoreRequested, RestoreSegmentPlanned, RestoreSegmentsWritten, SegmentPlanned,
+    SegmentsTransferred, VerifyRequested, VerifySegmentPlanned, VerifySegmentsRead,
 };
 use stillpoint_model::{JobState, Result};
 
@@ -47,6 +48,7 @@ impl Job {
             Operation::Prune => Outgoing::new(&PruneRequested { job: self.id }),
             Operation::Collect => Outgoing::new(&CollectRequested { job: self.id }),
             Operation::Verify { .. } => Outgoing::new(&VerifyRequested { job: self.id }),
+            Operation::Replicate { .. } => Outgoing::new(&ReplicateRequested { job: self.id }),
         }
     }
 
@@ -58,6 +60,7 @@ impl Job {
             Operation::Backup { .. } => Outgoing::new(&SegmentPlanned { job, segment }),
             Operation::Restore { .. } => Outgoing::new(&RestoreSegmentPlanned { job, segment }),
             Operation::Verify { .. } => Outgoing::new(&VerifySegmentPlanned { job, segment }),
+            Operation::Replicate { .. } => Outgoing::new(&ReplicateSegmentPlanned { job, segment }),
             Operation::Prune | Operation::Collect => self.requested(),
         }
     }
@@ -71,6 +74,7 @@ impl Job {
             Operation::Backup { .. } => Outgoing::new(&SegmentsTransferred { job }),
             Operation::Restore { .. } => Outgoing::new(&RestoreSegmentsWritten { job }),
             Operation::Verify { .. } => Outgoing::new(&VerifySegmentsRead { job }),
+            Operation::Replicate { .. } => Outgoing::new(&ReplicateSegmentsCopied { job }),
             Operation::Prune | Operation::Collect => self.requested(),
         }
     }

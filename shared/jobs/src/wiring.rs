@@ -2,6 +2,8 @@ use std::sync::Arc;
 
 use stillpoint_ports::{Cpu, Platforms, Progress, Target};
 
+use stillpoint_vault::Regions;
+
 use crate::Engine;
 
 /// The ports of all functions; each takes those it is allowed to use.
@@ -17,6 +19,8 @@ pub struct Wiring {
     pub cpu: Arc<dyn Cpu>,
     /// Who is told how far jobs are.
     pub progress: Arc<dyn Progress>,
+    /// How the other half of a pair is reached.
+    pub regions: Arc<dyn Regions>,
     /// zstd level of chunk frames.
     pub level: i32,
 }

@@ -15,6 +15,10 @@ kebab!(
         NoGoodPoint = "no-good-point",
         /// A verification found points damaged.
         Damaged = "damaged",
+        /// A machine's newest point is not in the paired region in time.
+        ReplicaLags = "replica-lags",
+        /// A drill of a plan failed, or missed its objective.
+        DrillFailed = "drill-failed",
         /// It is open which policy a machine is under.
         PolicyUnclear = "policy-unclear",
         /// The clock may be wrong: nothing expires.

@@ -1,5 +1,7 @@
 use serde::{Deserialize, Serialize};
 
+use crate::geometry::CHUNK_BYTES;
+
 /// `{offset, length}` in bytes on one disk; length is never 0. JSON: `[offset, length]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(from = "(u64, u64)", into = "(u64, u64)")]
@@ -59,6 +61,53 @@ pub fn merge(mut extents: Vec<Extent>, unit: u64, limit: u64) -> Vec<Extent> {
         }
     }
     merged
+}
+
+/// Most extents of one disk in a plan: with more holes than that a disk is described more coarsely. Some zeros are read then, and the plan
+/// stays a few MiB whatever the disk.
+pub const EXTENTS_MAX: usize = 1 << 16;
+
+/// Extents of one disk, gathered from its beginning to its end in bounded memory and widened to whole chunks.
+#[derive(Debug)]
+pub struct ExtentList {
+    size_bytes: u64,
+    most: usize,
+    unit: u64,
+    extents: Vec<Extent>,
+}
+
+impl ExtentList {
+    /// None yet, of a disk of this size; never more than twice `most` are held, and no more than `most` come out.
+    #[must_use]
+    pub const fn new(size_bytes: u64, most: usize) -> Self {
+        Self { size_bytes, most, unit: CHUNK_BYTES, extents: Vec::new() }
+    }
+
+    /// Adds one.
+    pub fn push(&mut self, extent: Extent) {
+        self.extents.push(extent);
+        if self.extents.len() >= 2 * self.most {
+            self.coarsen();
+        }
+    }
+
+    /// All of them, sorted and disjoint.
+    #[must_use]
+    pub fn finish(mut self) -> Vec<Extent> {
+        self.coarsen();
+        self.extents
+    }
+
+    /// Widens extents to whole units, and doubles the unit until few enough are left.
+    fn coarsen(&mut self) {
+        loop {
+            self.extents = merge(std::mem::take(&mut self.extents), self.unit, self.size_bytes);
+            if self.extents.len() <= self.most {
+                return;
+            }
+            self.unit *= 2;
+        }
+    }
 }
 
 #[cfg(test)]

@@ -26,6 +26,8 @@ pub enum Mutation {
     ClockBelieved,
     /// What cannot be read is left out of a restore, which is called complete.
     PartialRestore,
+    /// A point is visible in the replica before its packs are there.
+    ReplicaEarly,
 }
 
 #[cfg(not(feature = "mutations"))]
@@ -60,7 +62,7 @@ mod active {
 
     impl Mutation {
         /// All of them.
-        pub const ALL: [Self; 11] = [
+        pub const ALL: [Self; 12] = [
             Self::StaleList,
             Self::InFlightSwept,
             Self::ListErrorEmpty,
@@ -72,6 +74,7 @@ mod active {
             Self::TrackingTrusted,
             Self::ClockBelieved,
             Self::PartialRestore,
+            Self::ReplicaEarly,
         ];
 
         /// Whether the bug is put back, for this thread and at this moment.

@@ -88,6 +88,11 @@ name!(
     PolicyName,
     "policy"
 );
+name!(
+    /// Name of a drill in a plan of drills.
+    DrillName,
+    "drill"
+);
 
 #[cfg(test)]
 mod tests {

@@ -9,7 +9,7 @@ use toml::{
 
 use crate::{
     FileError,
-    place::{Fields, line},
+    place::{self, Fields, Named},
     read::{bounded, refused, unreadable},
 };
 
@@ -25,8 +25,10 @@ pub struct MachineEntry {
     pub name: ItemName,
     /// What runs it.
     pub platform: String,
-    /// Where its disks are, in the order of their names; at least one.
+    /// Where its disks are, in the order of their names; none where the platform finds them by itself.
     pub disks: BTreeMap<DiskName, String>,
+    /// How its platform reaches and treats it, in the platform's words.
+    pub settings: BTreeMap<String, String>,
     /// Its tags.
     pub tags: BTreeMap<String, String>,
     /// The policy it is put under by name.
@@ -45,7 +47,10 @@ struct Table {
     name: ItemName,
     #[serde(default = "image")]
     platform: String,
+    #[serde(default)]
     disks: BTreeMap<DiskName, String>,
+    #[serde(default)]
+    settings: BTreeMap<String, String>,
     #[serde(default)]
     tags: BTreeMap<String, String>,
     policy: Option<PolicyName>,
@@ -63,23 +68,23 @@ pub fn machines_from_toml(text: &str) -> Result<Vec<MachineEntry>, FileError> {
     bounded(text, MACHINES_BYTES_MAX, "file of machines")?;
     let document = DeTable::parse(text).map_err(|error| unreadable(text, &error))?;
     let fields = Fields::of(document.get_ref());
-    let names = names(document.get_ref());
+    let named = Named::of::<ItemName>(document.get_ref(), "machine");
     let file = File::deserialize(Deserializer::from(document)).map_err(|error| {
         let error = refused(text, &fields, &error);
-        FileError { field: by_name(&error.field, &names), ..error }
+        FileError { field: named.shown(&error.field), ..error }
     })?;
     let mut lines = BTreeMap::new();
     let mut entries = Vec::with_capacity(file.machine.len());
     let ends: Vec<usize> = text.match_indices('\n').map(|(end, _)| end).collect();
-    for (place, table) in file.machine.into_iter().enumerate() {
+    for (number, table) in file.machine.into_iter().enumerate() {
         let start = table.span().start;
         let line = ends.partition_point(|end| *end < start) + 1;
-        let Table { name, platform, disks, tags, policy } = table.into_inner();
-        let entry = MachineEntry { line, name, platform, disks, tags, policy };
+        let Table { name, platform, disks, settings, tags, policy } = table.into_inner();
+        let entry = MachineEntry { line, name, platform, disks, settings, tags, policy };
         let fault = |(field, reason): (&str, String)| {
-            let path = if field.is_empty() { format!("machine[{place}]") } else { format!("machine[{place}].{field}") };
-            let line = fields.start(&path).map_or(line, |start| self::line(text, start));
-            FileError { line, field: by_name(&path, &names), reason }
+            let path = if field.is_empty() { format!("machine[{number}]") } else { format!("machine[{number}].{field}") };
+            let line = fields.start(&path).map_or(line, |start| place::line(text, start));
+            FileError { line, field: named.shown(&path), reason }
         };
         check(&entry).map_err(fault)?;
         if let Some(first) = lines.insert(entry.name.clone(), line) {
@@ -91,7 +96,8 @@ pub fn machines_from_toml(text: &str) -> Result<Vec<MachineEntry>, FileError> {
 }
 
 fn check(entry: &MachineEntry) -> Result<(), (&'static str, String)> {
-    if entry.disks.is_empty() || entry.disks.len() > DISKS_MAX {
+    let least = usize::from(entry.settings.is_empty());
+    if !(least..=DISKS_MAX).contains(&entry.disks.len()) {
         return Err(("disks", format!("a machine has 1 to {DISKS_MAX} disks, not {}", entry.disks.len())));
     }
     if let Some((name, _)) = entry.disks.iter().find(|(_, path)| path.is_empty()) {
@@ -101,22 +107,4 @@ fn check(entry: &MachineEntry) -> Result<(), (&'static str, String)> {
         check_tag(key, value).map_err(|reason| ("tags", format!("'{}': {reason}", key.escape_debug())))?;
     }
     Ok(())
-}
-
-/// What is written as the name of each machine, as far as it can be read as one.
-fn names(document: &DeTable<'_>) -> Vec<Option<ItemName>> {
-    let tables = document.get("machine").and_then(|machines| machines.get_ref().as_array());
-    let name = |table: &Spanned<toml::de::DeValue<'_>>| table.get_ref().get("name")?.get_ref().as_str()?.parse().ok();
-    tables.into_iter().flatten().map(name).collect()
-}
-
-/// A path such as `machine[3].disks`, with the machine's name instead of its number.
-fn by_name(path: &str, names: &[Option<ItemName>]) -> String {
-    let named = || {
-        let (number, rest) = path.strip_prefix("machine[")?.split_once(']')?;
-        let name = names.get(number.parse::<usize>().ok()?)?.as_ref()?;
-        let rest = rest.trim_start_matches('.');
-        Some(if rest.is_empty() { format!("machine {name}") } else { format!("machine {name}: {rest}") })
-    };
-    named().unwrap_or_else(|| path.to_owned())
 }

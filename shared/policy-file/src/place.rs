@@ -1,6 +1,6 @@
 //! Fields of a TOML document and where they stand in it.
 
-use std::ops::Range;
+use std::{ops::Range, str::FromStr};
 
 use toml::{
     Spanned,
@@ -55,10 +55,11 @@ impl Fields {
         around.min_by_key(|field| field.whole.len()).map_or("", |field| &field.path)
     }
 
-    /// A field's path as this document spells it: a single `[schedule]` has no number.
-    pub fn spelled(&self, path: String) -> String {
-        let is_list = self.fields.iter().any(|field| field.path == "schedule[0]");
-        if is_list { path } else { path.replacen("schedule[0]", "schedule", 1) }
+    /// The path of a field in a table, whose own path is `before`, as this document spells it: a single `[schedule]` has no number.
+    pub fn spelled(&self, before: &str, field: &str) -> String {
+        let is_list = self.fields.iter().any(|known| known.path == format!("{before}schedule[0]"));
+        let field = if is_list { field.to_owned() } else { field.replacen("schedule[0]", "schedule", 1) };
+        format!("{before}{field}")
     }
 
     /// Where a field, or the nearest one around it that is written, begins.
@@ -86,4 +87,34 @@ pub fn assigned(text: &str, byte: usize) -> String {
     let key = written.split_once('=').map_or("", |(key, _)| key.trim());
     let is_key = key.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.'));
     if is_key { key.to_owned() } else { String::new() }
+}
+
+/// The tables of a list such as `[[machine]]`, which messages call by name.
+pub struct Named {
+    list: &'static str,
+    names: Vec<Option<String>>,
+}
+
+impl Named {
+    /// What is written as the name of each, as far as it can be read as one.
+    pub fn of<T: FromStr + ToString>(document: &DeTable<'_>, list: &'static str) -> Self {
+        let tables = document.get(list).and_then(|tables| tables.get_ref().as_array());
+        let name = |table: &Spanned<DeValue<'_>>| {
+            let written = table.get_ref().get("name")?.get_ref().as_str()?.parse::<T>().ok()?;
+            Some(written.to_string())
+        };
+        Self { list, names: tables.into_iter().flatten().map(name).collect() }
+    }
+
+    /// A path such as `machine[3].disks`, with the machine's name instead of its number.
+    pub fn shown(&self, path: &str) -> String {
+        let named = || {
+            let (number, rest) = path.strip_prefix(self.list)?.strip_prefix('[')?.split_once(']')?;
+            let name = self.names.get(number.parse::<usize>().ok()?)?.as_ref()?;
+            let rest = rest.trim_start_matches('.');
+            let list = self.list;
+            Some(if rest.is_empty() { format!("{list} {name}") } else { format!("{list} {name}: {rest}") })
+        };
+        named().unwrap_or_else(|| path.to_owned())
+    }
 }

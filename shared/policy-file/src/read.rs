@@ -39,7 +39,7 @@ pub fn bounded(text: &str, bytes_max: usize, what: &str) -> Result<(), FileError
 }
 
 /// One `[schedule]` is a list of one.
-fn list_schedules(document: &mut DeTable<'_>) {
+pub fn list_schedules(document: &mut DeTable<'_>) {
     if let Some(schedule) = document.get_mut("schedule")
         && schedule.get_ref().is_table()
     {
@@ -87,7 +87,7 @@ fn reason(error: &toml::de::Error) -> String {
 
 /// A fault between values.
 fn unsound(text: &str, fields: &Fields, error: PolicyError) -> FileError {
-    let field = fields.spelled(error.field);
+    let field = fields.spelled("", &error.field);
     let start = fields.start(&field).unwrap_or(0);
     FileError { line: line(text, start), field, reason: error.reason }
 }

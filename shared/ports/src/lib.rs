@@ -18,8 +18,11 @@ pub use clock::Clock;
 pub use cpu::{Cpu, Work, execute};
 pub use key_service::{DataKey, KeyService, ServiceSecret};
 pub use messenger::{Messenger, Notice};
-pub use platform::{Baseline, DiskReader, DiskSnapshot, DiskSource, Platform, Since, Snapshot, SnapshotRequest, bytes_by_page};
+pub use platform::{
+    Baseline, DiskReader, DiskSnapshot, DiskSource, Ending, FoundDisk, Holding, MachineSource, Platform, Since, Snapshot,
+    SnapshotRequest, TrackingReset, bytes_by_page,
+};
 pub use platforms::Platforms;
 pub use progress::Progress;
 pub use random::{Random, ulid};
-pub use target::{DiskWriter, Target, TargetDisk};
+pub use target::{DiskWriter, Target, TargetDisk, TargetLimits};

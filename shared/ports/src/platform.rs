@@ -1,10 +1,10 @@
-use std::borrow::Cow;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use stillpoint_model::{
-    Consistency, DiskName, Extent, ItemName, JobId, Result,
+    Consistency, DiskName, Error, Extent, ItemName, JobId, Result,
     geometry::{PAGE_BYTES, page_count, page_range},
 };
 
@@ -16,6 +16,24 @@ pub struct DiskSource {
     pub name: DiskName,
     /// Where the platform finds it; for `image` a path.
     pub location: String,
+}
+
+/// A machine as its record names it to its platform.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct MachineSource {
+    /// The disks that the record names; a platform that finds disks by itself goes by them only where it cannot ask.
+    pub disks: Vec<DiskSource>,
+    /// How the machine is reached and treated, in the platform's own words.
+    pub settings: BTreeMap<String, String>,
+}
+
+/// A disk that can be backed up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FoundDisk {
+    /// What it is called and where it is.
+    pub source: DiskSource,
+    /// Its size.
+    pub size_bytes: u64,
 }
 
 /// A snapshot of the machine whose bytes are in the vault.
@@ -34,8 +52,8 @@ pub struct SnapshotRequest {
     pub job: JobId,
     /// The machine.
     pub item: ItemName,
-    /// Its disks, at least one.
-    pub disks: Vec<DiskSource>,
+    /// How the machine is found.
+    pub machine: MachineSource,
     /// The consistency asked for.
     pub wanted: Consistency,
     /// What the backup will be compared with: only against this may a platform that tracks changes answer with [`Baseline::Parent`].
@@ -95,6 +113,25 @@ pub fn bytes_by_page(extents: &[Extent], size_bytes: u64) -> Vec<u64> {
     bytes
 }
 
+/// That changes of a disk could not be told from those that the vault has, and why: all of it is read and compared, and tracking begins anew.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrackingReset {
+    /// The disk.
+    pub disk: DiskName,
+    /// Why, in one line.
+    pub reason: String,
+}
+
+/// How a snapshot's job ended, to the platform.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// Its point is committed: the next backup counts changes from this snapshot.
+    Committed,
+    /// It made no point: the next backup counts changes from where this one did.
+    Abandoned,
+}
+
 /// A point-in-time copy of all disks of a machine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -103,24 +140,58 @@ pub struct Snapshot {
     pub instant: Timestamp,
     /// The consistency reached.
     pub obtained: Consistency,
-    /// In the order of the request.
+    /// All of the machine's disks that are backed up.
     pub disks: Vec<DiskSnapshot>,
     /// What the operator should know about how it was taken.
     pub warnings: Vec<String>,
     /// Whether it is a copy that can be read while the machine goes on, until it is given back: only such a one can be kept.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub lasting: bool,
+    /// For how long the guest's file systems stood still, if they did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub frozen_ms: Option<u64>,
+    /// Disks that were to be read by their changes and are not.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tracking_resets: Vec<TrackingReset>,
+    /// What the machine can be made again from; it may hold secrets, so it is stored sealed only, and elsewhere.
+    #[serde(skip)]
+    pub configuration: Option<String>,
+}
+
+impl Snapshot {
+    /// A snapshot of which nothing else is to be said.
+    #[must_use]
+    pub fn new(instant: Timestamp, obtained: Consistency, disks: Vec<DiskSnapshot>, lasting: bool) -> Self {
+        let (warnings, tracking_resets) = (Vec::new(), Vec::new());
+        Self { instant, obtained, disks, warnings, lasting, frozen_ms: None, tracking_resets, configuration: None }
+    }
+}
+
+/// What is known of a snapshot that is given back.
+#[derive(Debug, Clone, Copy)]
+pub enum Holding<'a> {
+    /// The snapshot.
+    Snapshot(&'a Snapshot),
+    /// Where to look for whatever the job has left behind.
+    Machine(&'a MachineSource),
 }
 
 /// What runs a machine, reached from the machine's site.
 #[async_trait]
 pub trait Platform: Send + Sync {
-    /// Checks that every disk can be backed up, without touching it. Called when a machine is added and before a snapshot.
-    /// Returns the disks' sizes in bytes, in order.
+    /// Checks that the machine can be backed up, without touching it, and returns its disks. Called when a machine is added.
     ///
     /// # Errors
-    /// `missing`, `invalid`, `denied`, naming the disk and the reason.
-    async fn inspect(&self, disks: &[DiskSource]) -> Result<Vec<u64>>;
+    /// `missing`, `invalid`, `denied`, naming the disk or the setting, and the reason.
+    async fn inspect(&self, machine: &MachineSource) -> Result<Vec<FoundDisk>>;
+
+    /// Jobs whose snapshots stand in the way of another one of the machine. Of these, those that are over must be released first.
+    ///
+    /// # Errors
+    /// As `inspect`.
+    async fn holders(&self, _machine: &MachineSource) -> Result<Vec<JobId>> {
+        Ok(Vec::new())
+    }
 
     /// Takes a snapshot of all disks at one instant. Repeating it for the same job first removes what an earlier,
     /// interrupted try of that job left behind.
@@ -129,6 +200,9 @@ pub trait Platform: Send + Sync {
     /// As `inspect`; `conflict` when the disk is in use in a way that forbids reading it.
     async fn snapshot(&self, request: &SnapshotRequest) -> Result<Snapshot>;
 
+    /// Nothing but the extents of this snapshot will be read: the platform need keep no more. Where it does, no harm is done.
+    async fn keep_only(&self, _snapshot: &Snapshot) {}
+
     /// Opens one disk of a snapshot.
     ///
     /// # Errors
@@ -136,11 +210,19 @@ pub trait Platform: Send + Sync {
     async fn open(&self, disk: &DiskSnapshot) -> Result<Box<dyn DiskReader>>;
 
     /// Gives the snapshot back. Repeating it is harmless, and so is calling it for a job that got no snapshot
-    /// (`snapshot` is `None`: whatever the job left behind is found by its id beside `disks`).
+    /// (whatever it left behind is then found by its id at the machine).
     ///
     /// # Errors
     /// `unavailable` or `denied`: something of the job may still exist.
-    async fn release(&self, job: JobId, disks: &[DiskSource], snapshot: Option<&Snapshot>) -> Result<()>;
+    async fn release(&self, job: JobId, held: Holding<'_>, ending: Ending) -> Result<()>;
+
+    /// Takes away whatever tells which blocks of the machine changed; the next snapshot begins that anew. Returns how many disks had any.
+    ///
+    /// # Errors
+    /// `invalid` where the platform tracks nothing; `conflict` while a snapshot stands; as `inspect`.
+    async fn untrack(&self, _machine: &MachineSource) -> Result<usize> {
+        Err(Error::invalid("this platform does not track changes of disks"))
+    }
 }
 
 /// Reads one disk of a snapshot; several reads may be under way at once.

@@ -13,10 +13,31 @@ pub struct TargetDisk {
     pub size_bytes: u64,
     /// Bytes of it that are not zero chunks: what will be written at most.
     pub data_bytes: u64,
-    /// Where it goes: an absolute path of a file to be, or of a block device.
+    /// Where it goes: the absolute path of a raw file to be or of a block device, `qcow2:` and such a path, the address of an NBD
+    /// export, `nbd://HOST:PORT/EXPORT` or `nbd+unix:///EXPORT?socket=/PATH`, or the URL of an object to be, `s3://bucket/os.raw`.
     pub location: String,
     /// Whether something that exists there may be replaced.
     pub overwrite: bool,
+    /// Whether the file that is replaced stays, as `<file>.before-<job>`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub keep_replaced: bool,
+    /// What its target may be asked for; all disks of one target share it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<TargetLimits>,
+}
+
+/// What a target may be asked for by each process that writes to it; without limit where it says nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TargetLimits {
+    /// Which target: disks that name the same one share its limits.
+    pub target: String,
+    /// Bytes written in one second.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes_per_second: Option<u64>,
+    /// Writes under way at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub streams: Option<u32>,
 }
 
 /// Where restored disks are written. Everything is keyed by the job, so a repeated step finds what an earlier one began.
@@ -38,6 +59,13 @@ pub trait Target: Send + Sync {
         Ok(())
     }
 
+    /// Writes `bytes` where the disk would be written, waits until they are safe, and removes them again: how long that takes tells how
+    /// fast the target is now. Returns the free bytes there, where that is known.
+    ///
+    /// # Errors
+    /// `invalid` where nothing can be written but the disk itself; as [`Target::prepare`].
+    async fn probe(&self, disk: &TargetDisk, bytes: Bytes) -> Result<Option<u64>>;
+
     /// Opens a prepared disk for writing.
     ///
     /// # Errors
@@ -50,7 +78,7 @@ pub trait Target: Send + Sync {
     /// `conflict` when the place was taken meanwhile; `unavailable`.
     async fn publish(&self, job: JobId, disks: &[TargetDisk]) -> Result<()>;
 
-    /// Removes what the job wrote under temporary names. Repeating it is harmless. A block device keeps what was written.
+    /// Removes what the job wrote under temporary names. Repeating it is harmless. Block devices and NBD exports keep what was written.
     ///
     /// # Errors
     /// `unavailable` or `denied`: something may still exist.

@@ -96,8 +96,9 @@ pub async fn begin_job(engine: &Engine, request: Request) -> Result<Begun> {
 /// Begins a backup. One machine has one backup at a time.
 ///
 /// # Errors
-/// `conflict` when another backup of the machine is unfinished; as the store.
+/// `conflict` when another backup of the machine is unfinished; `denied` where the vault is a replica; as the store.
 pub async fn begin_backup(engine: &Engine, request: Request) -> Result<Begun> {
+    engine.vault().unless_replica().await?;
     if let Some(other) = rivals(engine, &request.what.subject(), None).await?.first() {
         return Err(under_way(other));
     }

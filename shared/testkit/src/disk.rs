@@ -151,6 +151,13 @@ impl Disk {
         changed.map(|number| Extent::new(number * CHUNK_BYTES, CHUNK_BYTES)).collect()
     }
 
+    /// Numbers of the blocks in whose bytes two disks differ.
+    #[must_use]
+    pub fn differing_blocks(&self, other: &Self) -> std::collections::BTreeSet<u64> {
+        let numbers = self.blocks.keys().chain(other.blocks.keys()).copied();
+        numbers.filter(|number| self.blocks.get(number).unwrap_or(&ZEROS) != other.blocks.get(number).unwrap_or(&ZEROS)).collect()
+    }
+
     /// The first byte in which two disks differ, or the end of the shorter one when nothing else does.
     #[must_use]
     pub fn difference(&self, other: &Self) -> Option<u64> {

@@ -5,8 +5,14 @@ use std::{
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use stillpoint_model::{Consistency, DiskName, Error, Extent, JobId, Result, geometry::SECTOR_BYTES};
-use stillpoint_ports::{Baseline, Clock, DiskReader, DiskSnapshot, DiskSource, Platform, Since, Snapshot, SnapshotRequest};
+use stillpoint_model::{
+    Consistency, DiskName, Error, Extent, JobId, Result,
+    geometry::{CHUNK_BYTES, SECTOR_BYTES},
+};
+use stillpoint_ports::{
+    Baseline, Clock, DiskReader, DiskSnapshot, DiskSource, Ending, FoundDisk, Holding, MachineSource, Platform, Since, Snapshot,
+    SnapshotRequest,
+};
 
 use crate::{Disk, TestClock, tracking::Tracking};
 
@@ -22,10 +28,17 @@ struct State {
     shown: BTreeMap<(JobId, Timestamp), Taken>,
     /// Jobs whose snapshot vanished.
     lost: BTreeSet<JobId>,
+    /// By handle, what of a copy is kept, where that is not all.
+    kept: BTreeMap<String, Vec<Extent>>,
     /// Snapshots so far.
     serial: u64,
     /// By location, where changes are tracked.
     tracking: Option<BTreeMap<String, Tracking>>,
+    /// Forgets one change in so many; none at 0.
+    forgets: u64,
+    changes: u64,
+    /// Blocks of each location of which a change was ever forgotten.
+    untold: BTreeMap<String, BTreeSet<u64>>,
 }
 
 impl State {
@@ -94,9 +107,25 @@ impl MemoryPlatform {
         let before = disk.clone();
         change(disk);
         let changed = disk.changed_since(&before);
-        if let Some(all) = &mut state.tracking {
+        state.changes += 1;
+        let forgets = state.forgets > 0 && state.changes.is_multiple_of(state.forgets);
+        let State { tracking: Some(all), untold, .. } = &mut *state else { return };
+        if forgets {
+            untold.entry(location.to_owned()).or_default().extend(changed.iter().map(|extent| extent.offset / CHUNK_BYTES));
+        } else {
             all.entry(location.to_owned()).or_default().note(changed);
         }
+    }
+
+    /// From here on one change in so many is forgotten: whoever counts on the platform's word misses it.
+    pub fn forget(&self, one_in: u64) {
+        self.state().forgets = one_in;
+    }
+
+    /// Blocks (64 KiB) of a disk of which a change was ever forgotten.
+    #[must_use]
+    pub fn untold(&self, location: &str) -> BTreeSet<u64> {
+        self.state().untold.get(location).cloned().unwrap_or_default()
     }
 
     /// A snapshot vanishes, of which this is a disk.
@@ -141,21 +170,21 @@ fn handle(job: JobId, serial: u64, location: &str) -> String {
 
 #[async_trait]
 impl Platform for MemoryPlatform {
-    async fn inspect(&self, disks: &[DiskSource]) -> Result<Vec<u64>> {
+    async fn inspect(&self, machine: &MachineSource) -> Result<Vec<FoundDisk>> {
         let state = self.state();
-        let size = |source: &DiskSource| {
+        let found = |source: &DiskSource| {
             let disk = state.disks.get(&source.location);
             let disk = disk.ok_or_else(|| Error::missing(format!("there is no disk {}", source.location)))?;
             if disk.size_bytes() == 0 || disk.size_bytes() % SECTOR_BYTES != 0 {
                 return Err(Error::invalid(format!("disk {} has {} bytes", source.location, disk.size_bytes())));
             }
-            Ok(disk.size_bytes())
+            Ok(FoundDisk { source: source.clone(), size_bytes: disk.size_bytes() })
         };
-        disks.iter().map(size).collect()
+        machine.disks.iter().map(found).collect()
     }
 
     async fn snapshot(&self, request: &SnapshotRequest) -> Result<Snapshot> {
-        self.inspect(&request.disks).await?;
+        self.inspect(&request.machine).await?;
         let instant = self.clock.now();
         let mut state = self.state();
         state.serial += 1;
@@ -163,7 +192,7 @@ impl Platform for MemoryPlatform {
         let mut copies = BTreeMap::new();
         let mut taken = Vec::new();
         let mut disks = Vec::new();
-        for source in &request.disks {
+        for source in &request.machine.disks {
             let disk = state.disks.get(&source.location).cloned().unwrap_or_default();
             let (extents, baseline) = state.tell(source, &disk, Since { job: request.job, instant }, request.since);
             disks.push(DiskSnapshot {
@@ -179,7 +208,12 @@ impl Platform for MemoryPlatform {
         state.held.insert(request.job, copies);
         state.shown.insert((request.job, instant), taken.clone());
         state.taken.insert(request.job, (instant, taken));
-        Ok(Snapshot { instant, obtained: Consistency::Crash, disks, warnings: Vec::new(), lasting: true })
+        Ok(Snapshot::new(instant, Consistency::Crash, disks, true))
+    }
+
+    async fn keep_only(&self, snapshot: &Snapshot) {
+        let kept = snapshot.disks.iter().map(|disk| (disk.handle.clone(), disk.extents.clone()));
+        self.state().kept.extend(kept);
     }
 
     async fn open(&self, disk: &DiskSnapshot) -> Result<Box<dyn DiskReader>> {
@@ -187,24 +221,32 @@ impl Platform for MemoryPlatform {
         let found = state.held.values().find_map(|copies| copies.get(&disk.handle)).cloned();
         let found =
             found.ok_or_else(|| Error::missing(format!("the snapshot of disk {} was released or taken anew", disk.name)))?;
-        Ok(Box::new(Reader(found)))
+        Ok(Box::new(Reader { disk: found, kept: state.kept.get(&disk.handle).cloned() }))
     }
 
-    async fn release(&self, job: JobId, _disks: &[DiskSource], _snapshot: Option<&Snapshot>) -> Result<()> {
+    async fn release(&self, job: JobId, _held: Holding<'_>, _ending: Ending) -> Result<()> {
         self.state().held.remove(&job);
         Ok(())
     }
 }
 
-struct Reader(Disk);
+struct Reader {
+    disk: Disk,
+    kept: Option<Vec<Extent>>,
+}
 
 #[async_trait]
 impl DiskReader for Reader {
     async fn read(&self, offset: u64, mut buffer: Vec<u8>) -> Result<Vec<u8>> {
-        if offset + buffer.len() as u64 > self.0.size_bytes() {
+        let end = offset + buffer.len() as u64;
+        if end > self.disk.size_bytes() {
             return Err(Error::internal(format!("a read of {} bytes at {offset} leaves the disk", buffer.len())));
         }
-        self.0.read(offset, &mut buffer);
+        let is_kept = |kept: &Vec<Extent>| kept.iter().any(|extent| extent.offset <= offset && end <= extent.end());
+        if self.kept.as_ref().is_some_and(|kept| !is_kept(kept)) {
+            return Err(Error::internal(format!("a read of {} bytes at {offset} of what need not be kept", buffer.len())));
+        }
+        self.disk.read(offset, &mut buffer);
         Ok(buffer)
     }
 

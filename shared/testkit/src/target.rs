@@ -70,6 +70,10 @@ impl Target for MemoryTarget {
         Ok(())
     }
 
+    async fn probe(&self, _disk: &TargetDisk, _bytes: Bytes) -> Result<Option<u64>> {
+        Ok(None)
+    }
+
     async fn open(&self, job: JobId, disk: &TargetDisk) -> Result<Box<dyn DiskWriter>> {
         let key = (job, disk.location.clone());
         if !self.state().partial.contains_key(&key) {

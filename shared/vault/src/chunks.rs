@@ -21,17 +21,31 @@ const GAP_BYTES_MAX: u64 = 256 * 1024;
 const FRAMES_KEPT: usize = 32;
 
 /// Buffers of opened frames that are used again, since fresh memory costs a page fault per 4 KiB.
-#[derive(Default)]
-pub struct FramePool(Mutex<Vec<Vec<u8>>>);
+pub struct FramePool {
+    kept: Mutex<Vec<Vec<u8>>>,
+    most: usize,
+}
+
+impl Default for FramePool {
+    fn default() -> Self {
+        Self { kept: Mutex::default(), most: FRAMES_KEPT }
+    }
+}
 
 impl FramePool {
+    /// Keeps nothing: for frames that stay, whose buffers would otherwise be as large as the largest frame.
+    #[must_use]
+    pub fn fresh() -> Self {
+        Self { kept: Mutex::default(), most: 0 }
+    }
+
     fn take(&self) -> Vec<u8> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
     }
 
     fn give_back(&self, frame: Vec<u8>) {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.len() < FRAMES_KEPT {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.len() < self.most {
             kept.push(frame);
         }
     }
@@ -75,12 +89,12 @@ pub struct ChunkRead {
 }
 
 impl ChunkRead {
-    /// The reads that bring the chunks with an index in `wanted`, ordered by place in their packs.
+    /// The reads that bring the chunks whose indices in the page, ascending, are `wanted`, ordered by place in their packs.
     #[must_use]
-    pub fn plan(page: &MapPage, wanted: Range<usize>) -> Vec<Self> {
+    pub fn plan(page: &MapPage, wanted: impl IntoIterator<Item = usize>) -> Vec<Self> {
         let mut frames = BTreeMap::<(&PackRef, u32), FrameRead>::new();
-        for index in wanted.start..wanted.end.min(page.entries.len()) {
-            let Some(entry) = &page.entries[index] else { continue };
+        for index in wanted {
+            let Some(Some(entry)) = page.entries.get(index) else { continue };
             let (frame, pack) = page.locate(entry);
             let read = frames.entry((pack, frame.offset)).or_insert_with(|| FrameRead {
                 number: frame.number,
@@ -107,6 +121,11 @@ impl ChunkRead {
             }
         }
         reads
+    }
+
+    /// Indices in the page of the chunks that it brings, by frame.
+    pub fn indices(&self) -> impl Iterator<Item = usize> {
+        self.frames.iter().flat_map(|frame| frame.wanted.iter().map(|(index, ..)| *index))
     }
 
     /// Opens the frames, checks every chunk against its id, and gives (index in the page, bytes of consecutive chunks).

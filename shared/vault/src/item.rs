@@ -4,12 +4,14 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use stillpoint_model::{Error, ErrorKind, ItemName, PolicyName, Result, geometry::DISKS_MAX, policy::check_tag};
-use stillpoint_ports::DiskSource;
+use stillpoint_ports::{DiskSource, MachineSource};
 
 use crate::{Name, SEQ_MAX, Vault, record::ITEM};
 
 /// Most tags of a machine.
 const TAGS_MAX: usize = 100;
+/// Most bytes of a machine's settings, names and values together.
+const SETTINGS_BYTES_MAX: usize = 16 << 10;
 /// Records read at once.
 const IN_FLIGHT: usize = 16;
 
@@ -46,12 +48,15 @@ impl Protection {
 pub struct Item {
     /// The machine's name.
     pub name: ItemName,
-    /// What runs it; `image` so far.
+    /// What runs it: `image`, `qemu`, …
     pub platform: String,
     /// From where the platform is reached.
     pub site: String,
     /// Its disks, in order, names unique.
     pub disks: Vec<DiskSource>,
+    /// How its platform reaches and treats it, in the platform's own words.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub settings: BTreeMap<String, String>,
     /// What policies choose it by.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub tags: BTreeMap<String, String>,
@@ -69,8 +74,14 @@ impl Item {
     /// A protected machine without tags.
     #[must_use]
     pub fn new(name: ItemName, platform: &str, site: &str, disks: Vec<DiskSource>, written: Timestamp) -> Self {
-        let (tags, policy, protection) = (BTreeMap::new(), None, Protection::Active);
-        Self { name, platform: platform.to_owned(), site: site.to_owned(), disks, tags, policy, protection, written }
+        let (settings, tags, policy, protection) = (BTreeMap::new(), BTreeMap::new(), None, Protection::Active);
+        Self { name, platform: platform.to_owned(), site: site.to_owned(), disks, settings, tags, policy, protection, written }
+    }
+
+    /// The machine as its platform is told of it.
+    #[must_use]
+    pub fn source(&self) -> MachineSource {
+        MachineSource { disks: self.disks.clone(), settings: self.settings.clone() }
     }
 
     /// Checks disks and tags. Everything that writes a machine does this first.
@@ -83,6 +94,13 @@ impl Item {
         }
         if self.tags.len() > TAGS_MAX {
             return Err(Error::invalid(format!("machine {} has more than {TAGS_MAX} tags", self.name)));
+        }
+        let setting_bytes: usize = self.settings.iter().map(|(name, value)| name.len() + value.len()).sum();
+        if setting_bytes > SETTINGS_BYTES_MAX {
+            return Err(Error::invalid(format!(
+                "the settings of machine {} have more than {SETTINGS_BYTES_MAX} bytes",
+                self.name
+            )));
         }
         for (key, value) in &self.tags {
             check_tag(key, value).map_err(|reason| Error::invalid(format!("tag '{}': {reason}", key.escape_debug())))?;

@@ -17,7 +17,7 @@ pub struct Mark {
     pub mark: MarkKind,
     /// When it was written.
     pub at: Timestamp,
-    /// Who wrote it: `prune`, `collect`, `verify` or `operator`.
+    /// Who wrote it: `prune`, `collect`, `verify`, `replicate` or `operator`.
     pub by: String,
     /// Why, for people.
     pub why: String,
@@ -101,6 +101,12 @@ impl PointEntry {
     #[must_use]
     pub fn is_point(&self) -> bool {
         self.committed && !self.freed()
+    }
+
+    /// Whether it is a recovery point that nobody has deleted, and that is not damaged as far as known.
+    #[must_use]
+    pub fn is_good(&self) -> bool {
+        self.is_point() && self.deleted().is_none() && self.damaged().is_none()
     }
 
     /// Number of the newest mark; 0 without any.

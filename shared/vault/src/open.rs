@@ -157,14 +157,18 @@ impl Vault {
         random: Arc<dyn Random>,
     ) -> Result<Self> {
         let keys = Keys::derive(id, master);
-        let name = Name::Vault.to_string();
-        // What was read to find the key is what the key says is authentic.
-        let signed: Identity =
-            open_record(&keys.signature, VAULT.name, &name, bytes).map_err(|error| Error::from(error).context(&name))?;
-        if signed.chunk_bytes != CHUNK_BYTES {
-            return Err(Error::invalid(format!("the vault has chunks of {} bytes, not {CHUNK_BYTES}", signed.chunk_bytes)));
-        }
+        let signed = authentic(&keys, bytes)?;
         Ok(Self { store, keys: Arc::new(keys), identity: Arc::new(signed), clock, random, kept: Arc::default() })
+    }
+
+    /// Whether `bytes` are the `vault.json` of a vault with these keys.
+    pub(crate) fn check_identity(&self, bytes: &[u8]) -> Result<()> {
+        authentic(&self.keys, bytes).map(drop)
+    }
+
+    /// The same vault in another store.
+    pub(crate) fn with_store(self, store: Store) -> Self {
+        Self { store, ..self }
     }
 
     /// The store, for objects that are not records.
@@ -215,18 +219,28 @@ impl Vault {
         Self { store: self.store.metered(), ..self.clone() }
     }
 
-    /// The vault's authentic key slots.
+    /// The vault's authentic key slots, and their numbers.
     ///
     /// # Errors
-    /// As the store; a slot that does not authenticate is `corrupt`.
-    pub async fn slots(&self) -> Result<Vec<SlotSummary>> {
+    /// As the store.
+    pub async fn key_slots(&self) -> Result<Vec<(u32, KeySlot)>> {
         let slots = read_slots(&self.store).await?;
         let authentic = |(seq, bytes, slot): (u32, bytes::Bytes, KeySlot)| {
             let name = Name::KeySlot(seq).to_string();
             let opened: KeySlot = open_record(&self.keys.signature, KEY_SLOT.name, &name, &bytes).ok()?;
-            (opened == slot).then(|| SlotSummary { seq, kind: slot.kind, key: slot.kms.map(|service| service.key) })
+            (opened == slot).then_some((seq, slot))
         };
-        let summaries: Vec<SlotSummary> = slots.into_iter().filter_map(authentic).collect();
+        Ok(slots.into_iter().filter_map(authentic).collect())
+    }
+
+    /// The same without what is in them.
+    ///
+    /// # Errors
+    /// `corrupt` when there are fewer than a vault is made with; as the store.
+    pub async fn slots(&self) -> Result<Vec<SlotSummary>> {
+        let summary =
+            |(seq, slot): (u32, KeySlot)| SlotSummary { seq, kind: slot.kind, key: slot.kms.map(|service| service.key) };
+        let summaries: Vec<SlotSummary> = self.key_slots().await?.into_iter().map(summary).collect();
         if summaries.len() < KEY_SLOTS_MIN {
             return Err(Error::corrupt(format!(
                 "the vault has {} sound key slots, fewer than the {KEY_SLOTS_MIN} it was made with",
@@ -267,6 +281,17 @@ impl Vault {
             }
         }
     }
+}
+
+/// What was read to find the key, if it is what the key says is authentic.
+fn authentic(keys: &Keys, bytes: &[u8]) -> Result<Identity> {
+    let name = Name::Vault.to_string();
+    let signed: Identity =
+        open_record(&keys.signature, VAULT.name, &name, bytes).map_err(|error| Error::from(error).context(&name))?;
+    if signed.chunk_bytes != CHUNK_BYTES {
+        return Err(Error::invalid(format!("the vault has chunks of {} bytes, not {CHUNK_BYTES}", signed.chunk_bytes)));
+    }
+    Ok(signed)
 }
 
 /// `vault.json`, unauthenticated, and its bytes.

@@ -1,8 +1,11 @@
+use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use stillpoint_format::{Encoded, Manifest, PackUse, Sections};
+use stillpoint_format::{Encoded, Manifest, PackUse, SealedText, Sections};
 use stillpoint_model::{DiskName, Error, ItemName, JobId, Obtained, PointId, Requests, Result};
+
+use stillpoint_ports::TrackingReset;
 
 use crate::{Name, PointEntry, Vault, record::POINT};
 
@@ -61,11 +64,29 @@ pub struct Point {
     pub stored_bytes: u64,
     /// Requests that its job made to the vault, up to its commit.
     pub requests: Requests,
+    /// For how long the guest's file systems stood still for it, if they did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub frozen_ms: Option<u64>,
+    /// Disks whose changes could not be told, so that all of them was read and compared.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tracking_resets: Vec<TrackingReset>,
+    /// Where changes of a disk were told by its platform: the instant at which the machine's disks were last read and compared as a whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_compared: Option<Timestamp>,
+    /// What the machine can be made again from, sealed for the point's name; see [`Vault::configuration`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub configuration: Option<SealedText>,
     /// Where its manifest is.
     pub manifest: ManifestObject,
 }
 
 impl Point {
+    /// The instant at which the machine's disks were last read and compared as a whole, on the way to this point.
+    #[must_use]
+    pub fn source_compared(&self) -> Timestamp {
+        self.source_compared.unwrap_or(self.instant)
+    }
+
     /// Size of all disks together.
     #[must_use]
     pub fn size_bytes(&self) -> u64 {
@@ -114,12 +135,41 @@ impl Vault {
     /// # Errors
     /// `missing` when it is not committed, `corrupt`; as the store.
     pub async fn point(&self, item: &ItemName, id: PointId) -> Result<Point> {
-        let point: Point = self.read_record(POINT, &Name::Point(item.clone(), id)).await?;
+        Ok(self.point_bytes(item, id).await?.0)
+    }
+
+    /// The same, and the bytes of its commit object.
+    ///
+    /// # Errors
+    /// As [`Vault::point`].
+    pub async fn point_bytes(&self, item: &ItemName, id: PointId) -> Result<(Point, Bytes)> {
+        let (point, bytes): (Point, Bytes) = self.read_record_bytes(POINT, &Name::Point(item.clone(), id)).await?;
         if point.item == *item && point.id == id {
-            Ok(point)
+            Ok((point, bytes))
         } else {
             Err(Error::corrupt(format!("point {id} of {item} names another point")))
         }
+    }
+
+    /// Seals what the machine of a point can be made again from.
+    ///
+    /// # Errors
+    /// `corrupt` when it is too long.
+    pub fn seal_configuration(&self, item: &ItemName, point: PointId, text: &str) -> Result<SealedText> {
+        let name = Name::Point(item.clone(), point).to_string();
+        Ok(SealedText::seal(self.keys(), &name, self.salt(), text)?)
+    }
+
+    /// What the machine of a point can be made again from, as its platform wrote it down; `None` where it wrote nothing.
+    ///
+    /// # Errors
+    /// `corrupt`.
+    pub fn configuration(&self, point: &Point) -> Result<Option<String>> {
+        let name = Name::Point(point.item.clone(), point.id).to_string();
+        let open = |sealed: &SealedText| {
+            sealed.open(self.keys(), &name).map_err(|error| Error::from(error).context(format!("configuration in {name}")))
+        };
+        point.configuration.as_ref().map(open).transpose()
     }
 
     /// Creates a point's manifest object and returns where it is.
@@ -146,6 +196,14 @@ impl Vault {
     /// # Errors
     /// `missing`, `corrupt`; as the store.
     pub async fn manifest(&self, point: &Point) -> Result<Manifest> {
+        Ok(self.manifest_bytes(point).await?.0)
+    }
+
+    /// The same, and the object's bytes.
+    ///
+    /// # Errors
+    /// As [`Vault::manifest`].
+    pub async fn manifest_bytes(&self, point: &Point) -> Result<(Manifest, Bytes)> {
         let object = &point.manifest;
         let context = |error: stillpoint_format::Error| Error::from(error).context(&object.name);
         let size = object.sections.object_bytes().ok_or_else(|| Error::corrupt(format!("{}: sections overlap", object.name)))?;
@@ -155,7 +213,7 @@ impl Vault {
         };
         let manifest = Manifest::decode(&bytes, &object.sections).map_err(context)?;
         self.kept.keep(&object.name, &bytes);
-        Ok(manifest)
+        Ok((manifest, bytes))
     }
 
     /// The packs that a point needs, without its disk maps.

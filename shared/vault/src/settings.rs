@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use stillpoint_model::{Error, Immutability, Result};
 
-use crate::{Kind, Name, Vault};
+use crate::{Kind, Name, Pairing, Role, Vault};
 
 const SETTINGS: Kind = Kind::small("settings");
 /// Shortest and longest time for which deleted points can be undeleted, in days.
@@ -28,6 +28,9 @@ pub struct Settings {
     /// Most scheduled backups at a time at a site.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub sites: BTreeMap<String, u32>,
+    /// The vault that this one is paired with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pairing: Option<Pairing>,
     /// When an operator last confirmed that the clock is right.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clock_confirmed: Option<Timestamp>,
@@ -41,12 +44,19 @@ impl Default for Settings {
             verify_days: 30,
             concurrent: None,
             sites: BTreeMap::new(),
+            pairing: None,
             clock_confirmed: None,
         }
     }
 }
 
 impl Settings {
+    /// Whether the vault receives what another one keeps, and nothing else.
+    #[must_use]
+    pub fn is_replica(&self) -> bool {
+        self.pairing.as_ref().is_some_and(|pairing| pairing.role == Role::Replica)
+    }
+
     fn check(&self) -> Result<()> {
         let bounds = [("undelete_days", self.undelete_days, UNDELETE_DAYS), ("verify_days", self.verify_days, VERIFY_DAYS)];
         for (name, value, bounds) in bounds {

@@ -4,7 +4,7 @@ use std::{fs, sync::Arc};
 
 use stillpoint_image::ImagePlatform;
 use stillpoint_model::{Consistency, Error, JobId};
-use stillpoint_ports::{Baseline, DiskSnapshot, DiskSource, Platform, SnapshotRequest};
+use stillpoint_ports::{Baseline, DiskSnapshot, DiskSource, MachineSource, Platform, SnapshotRequest};
 use stillpoint_testkit::TestClock;
 use tokio::runtime::{Builder, Runtime};
 use ulid::Ulid;
@@ -42,7 +42,10 @@ fn seeds() -> Vec<Vec<u8>> {
     let request = SnapshotRequest {
         job: JobId::new(Ulid::from_parts(1, 1)),
         item: "web-01".parse().expect("a name"),
-        disks: vec![DiskSource { name: "os".parse().expect("a name"), location: file.clone() }],
+        machine: MachineSource {
+            disks: vec![DiskSource { name: "os".parse().expect("a name"), location: file.clone() }],
+            ..MachineSource::default()
+        },
         wanted: Consistency::Crash,
         since: None,
     };

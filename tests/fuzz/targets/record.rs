@@ -47,7 +47,7 @@ fn bodies() -> Vec<Vec<u8>> {
 
 const OTHERS: [&str; 11] = [
     r#"{"policy":{"name":"daily","applies_to":{"names":["web-01"],"tags":{"env":"prod"}},"schedule":[{"daily":"02:30","time_zone":"Europe/Berlin","window":"2h","not_between":["08:00-18:00"]},{"every":"15m"},{"weekly":{"days":["sat"],"at":"22:00"}}],"retention":{"daily":30,"weekly":12,"keep_last":3},"consistency":{"wanted":"application","fallback":true},"limits":{"concurrent":3,"bytes_per_second":"200MiB","at":[{"between":"08:00-18:00","bytes_per_second":"20MiB"}],"instant_restore_days":2}},"written":"2026-03-23T02:30:00Z"}"#,
-    r#"{"immutability":"on","undelete_days":14,"verify_days":30,"concurrent":10,"sites":{"berlin":2},"clock_confirmed":"2026-03-23T02:30:00Z"}"#,
+    r#"{"immutability":"on","undelete_days":14,"verify_days":30,"concurrent":10,"sites":{"berlin":2},"pairing":{"role":"primary","other":"file:///replica","target_seconds":3600,"retention":"all"},"clock_confirmed":"2026-03-23T02:30:00Z"}"#,
     r#"{"alarm":"slot-missed/web-01","state":"raised","at":"2026-03-23T02:30:00Z","text":"nothing ran","job":"01M82F1K1G1QZHN76V01SPE78D","points":["01M82F1K1G1QZHN76V01SPE78D"]}"#,
     r#"{"mark":"deleted","at":"2026-03-23T02:30:00Z","by":"prune","why":"its time is up","until":"2026-04-23T02:30:00Z","reasons":[{"rule":"daily","until":"2026-04-23T02:30:00Z"}],"objects":["packs/a"]}"#,
     r#"{"at":"2026-03-23T02:30:00Z","job":"01M82F1K1G1QZHN76V01SPE78D","open":[1,2],"points":[["web-01","01M82F1K1G1QZHN76V01SPE78D"]],"objects":["packs/a"]}"#,

@@ -8,7 +8,7 @@ use std::{
 };
 
 use stillpoint_model::Mutation;
-use stillpoint_simulation::Simulation;
+use stillpoint_simulation::{PairSimulation, Simulation};
 
 fn value<'a>(arguments: &'a [String], flag: &str) -> Option<&'a str> {
     let place = arguments.iter().position(|argument| argument == flag)?;
@@ -22,8 +22,12 @@ fn say(what: &dyn std::fmt::Display) {
 
 /// The rule that a seed breaks, and how, if it breaks one.
 fn broken(mutation: Mutation, seed: u64, log: bool) -> stillpoint_model::Result<Option<String>> {
-    let simulation = Simulation::new(seed)?.mutated(mutation);
-    let report = if log { simulation.logged().run() } else { simulation.run() }?;
+    let report = if mutation == Mutation::ReplicaEarly {
+        PairSimulation::new(seed)?.mutated(mutation).run()?
+    } else {
+        let simulation = Simulation::new(seed)?.mutated(mutation);
+        if log { simulation.logged().run() } else { simulation.run() }?
+    };
     Ok(report.violations.into_iter().next())
 }
 

@@ -1,4 +1,5 @@
-//! Runs seeds on all processors and prints what came of them: `--seeds N` from `--seed S` on. One seed with `--log` prints all that happens.
+//! Runs seeds on all processors and prints what came of them: `--seeds N` from `--seed S` on. One seed with `--log` prints all that happens;
+//! `--pairs` runs seeds of two vaults in two regions.
 
 use std::{
     io::{Write, stdout},
@@ -37,7 +38,9 @@ fn main() -> ExitCode {
     if arguments.iter().any(|argument| argument == "--log") {
         return one(first);
     }
-    let campaign = Campaign::run(first, number(&arguments, "--seeds").unwrap_or(1), &|bad| say(&bad));
+    let seeds = number(&arguments, "--seeds").unwrap_or(1);
+    let run = if arguments.iter().any(|argument| argument == "--pairs") { Campaign::of_pairs } else { Campaign::run };
+    let campaign = run(first, seeds, &|bad| say(&bad));
     say(&campaign);
     if campaign.bad.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

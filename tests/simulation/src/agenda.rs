@@ -13,6 +13,10 @@ pub(crate) enum Item {
     Act,
     /// Broker and processes may have an accident.
     Accident,
+    /// Somebody copies the vault.
+    Copy,
+    /// The copy comes back.
+    SetBack,
     /// Every point is restored and compared.
     Check,
     /// A task that stood still may go on.

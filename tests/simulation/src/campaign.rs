@@ -11,7 +11,7 @@ use std::{
 
 use stillpoint_model::Result;
 
-use crate::{Report, Simulation, Tally};
+use crate::{PairSimulation, Report, Simulation, Tally};
 
 /// What many seeds came to.
 #[derive(Debug, Default)]
@@ -32,6 +32,16 @@ impl Campaign {
     /// Runs `seeds` seeds from `first` on, and tells of bad ones as they come. The result does not depend on how many processors there are.
     #[must_use]
     pub fn run(first: u64, seeds: u64, tell: &(dyn Fn(&str) + Sync)) -> Self {
+        Self::of(&|seed| Simulation::new(seed)?.run(), first, seeds, tell)
+    }
+
+    /// The same with pairs.
+    #[must_use]
+    pub fn of_pairs(first: u64, seeds: u64, tell: &(dyn Fn(&str) + Sync)) -> Self {
+        Self::of(&|seed| PairSimulation::new(seed)?.run(), first, seeds, tell)
+    }
+
+    fn of(run: &(dyn Fn(u64) -> Result<Report> + Sync), first: u64, seeds: u64, tell: &(dyn Fn(&str) + Sync)) -> Self {
         let (next, all) = (AtomicU64::new(0), Mutex::new(Self::default()));
         let work = || {
             loop {
@@ -39,7 +49,7 @@ impl Campaign {
                 if seed >= seeds {
                     return;
                 }
-                let outcome = Simulation::new(first + seed).and_then(Simulation::run);
+                let outcome = run(first + seed);
                 let bad = all.lock().unwrap_or_else(PoisonError::into_inner).add(first + seed, outcome);
                 if let Some(how) = bad {
                     tell(&how);

@@ -9,6 +9,7 @@ use crate::time::DAY;
 const LATE: i64 = 3 * DAY;
 
 /// One deletion of a machine with its points, in milliseconds since 1970.
+#[derive(Clone)]
 struct Deletion {
     until: i64,
     /// When the machine was protected again.
@@ -16,7 +17,7 @@ struct Deletion {
 }
 
 /// Machines that were deleted, and their points with them.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Deletions(BTreeMap<ItemName, Vec<Deletion>>);
 
 impl Deletions {

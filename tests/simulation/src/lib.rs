@@ -11,6 +11,7 @@ mod executor;
 mod faults;
 mod installation;
 mod oracle;
+mod pairs;
 mod platform;
 mod report;
 mod simulation;
@@ -21,5 +22,6 @@ mod worker;
 
 pub use campaign::Campaign;
 pub use faults::Faults;
+pub use pairs::PairSimulation;
 pub use report::{Report, Tally};
 pub use simulation::Simulation;

@@ -32,6 +32,7 @@ use crate::{
 const HISTORY_MS: i64 = 300 * DAY;
 
 /// A committed point, as far as rules speak of it.
+#[derive(Clone)]
 struct Known {
     job: JobId,
     instant: Timestamp,
@@ -51,6 +52,7 @@ impl Known {
 }
 
 /// Sees every write and deletion that had its effect, knows what was committed, and says which rule is broken.
+#[derive(Clone)]
 pub(crate) struct Oracle {
     engine: Engine,
     time: Arc<Time>,
@@ -70,18 +72,24 @@ pub(crate) struct Oracle {
     slots: BTreeMap<(ItemName, Timestamp), JobId>,
     /// Whether a clock has jumped years ahead.
     pub(crate) a_clock_is_ahead: bool,
+    /// When the vault was set back.
+    set_back: Option<i64>,
     /// Snapshots that were ever kept.
     kept: BTreeMap<JobId, KeptSnapshot>,
     pub(crate) violations: Vec<String>,
 }
 
+/// The oracle's own view of the vault.
+async fn engine(world: &World, time: &Time) -> Result<Engine> {
+    let clock = ProcessClock { time: Arc::new(Time::new(time.epoch)), skew: 0.into() };
+    let store = FaultyStore::new(world.content.clone(), 0);
+    Ok(Engine::new(world.open(&store, Arc::new(clock), Arc::new(TestRandom::new(0))).await?))
+}
+
 impl Oracle {
     pub(crate) async fn new(world: &World, time: &Arc<Time>) -> Result<Self> {
-        let clock = ProcessClock { time: Arc::new(Time::new(time.epoch)), skew: 0.into() };
-        let store = FaultyStore::new(world.content.clone(), 0);
-        let vault = world.open(&store, Arc::new(clock), Arc::new(TestRandom::new(0))).await?;
         Ok(Self {
-            engine: Engine::new(vault),
+            engine: engine(world, time).await?,
             time: Arc::clone(time),
             points: BTreeMap::new(),
             needed: BTreeMap::new(),
@@ -94,9 +102,19 @@ impl Oracle {
             deletions: Deletions::default(),
             slots: BTreeMap::new(),
             a_clock_is_ahead: false,
+            set_back: None,
             kept: BTreeMap::new(),
             violations: Vec::new(),
         })
+    }
+
+    /// The vault is what it was at an earlier time, and all that was seen since has not happened; but on the platform it has.
+    pub(crate) async fn set_back(&mut self, earlier: Self, world: &World) -> Result<()> {
+        let engine = engine(world, &self.time).await?;
+        let a_clock_is_ahead = self.a_clock_is_ahead;
+        let violations = std::mem::take(&mut self.violations);
+        *self = Self { engine, a_clock_is_ahead, set_back: Some(self.time.now()), violations, ..earlier };
+        Ok(())
     }
 
     fn violated(&mut self, rule: &str, how: impl AsRef<str>) {
@@ -315,14 +333,20 @@ impl Oracle {
                 }
                 tally.count("backup has its snapshot only", 1);
             }
-            Operation::Restore { item, point, disks, snapshot } => {
+            Operation::Restore { item, point, disks, snapshot, .. } => {
                 let known = self.points.get(&(item.clone(), *point)).map(|known| (known.job, known.instant));
                 let kept = snapshot.and_then(|job| Some((job, self.kept.get(&job)?.instant)));
                 let Some((of, instant)) = kept.or(known) else { return Ok(()) };
                 let shown = world.platform.shown(of, instant).unwrap_or_default();
+                let told = if snapshot.is_some() { None } else { world.vault().point(item, *point).await.ok() };
                 for place in disks {
                     let disk = shown.iter().find(|(name, _)| *name == place.name).map(|(_, disk)| disk);
-                    if disk.is_none() || disk != world.target.take(&place.location).as_ref() {
+                    let restored = world.target.take(&place.location);
+                    let forgotten =
+                        told.as_ref().zip(disk).zip(restored.as_ref()).is_some_and(|((point, disk), restored)| {
+                            world.was_forgotten(item, point, (&place.name, disk), restored)
+                        });
+                    if disk.is_none() || disk != restored.as_ref() && !forgotten {
                         let how = format!("restore {id} of {point} completed, and {} is not what it was", place.name);
                         self.violated("I15 a completed restore is whole", how);
                     }

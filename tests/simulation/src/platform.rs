@@ -2,7 +2,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use stillpoint_model::{Error, JobId, Result};
-use stillpoint_ports::{DiskReader, DiskSnapshot, DiskSource, Platform, Snapshot, SnapshotRequest};
+use stillpoint_ports::{
+    DiskReader, DiskSnapshot, Ending, FoundDisk, Holding, MachineSource, Platform, Snapshot, SnapshotRequest,
+};
 use stillpoint_testkit::{MemoryPlatform, TestRandom};
 
 use crate::{Faults, report::Tally};
@@ -29,8 +31,8 @@ impl FlakyPlatform {
 
 #[async_trait]
 impl Platform for FlakyPlatform {
-    async fn inspect(&self, disks: &[DiskSource]) -> Result<Vec<u64>> {
-        self.inner.inspect(disks).await
+    async fn inspect(&self, machine: &MachineSource) -> Result<Vec<FoundDisk>> {
+        self.inner.inspect(machine).await
     }
 
     async fn snapshot(&self, request: &SnapshotRequest) -> Result<Snapshot> {
@@ -39,6 +41,10 @@ impl Platform for FlakyPlatform {
             return Err(Error::unavailable("the hypervisor did not answer"));
         }
         Ok(snapshot)
+    }
+
+    async fn keep_only(&self, snapshot: &Snapshot) {
+        self.inner.keep_only(snapshot).await;
     }
 
     async fn open(&self, disk: &DiskSnapshot) -> Result<Box<dyn DiskReader>> {
@@ -53,8 +59,8 @@ impl Platform for FlakyPlatform {
         Ok(reader)
     }
 
-    async fn release(&self, job: JobId, disks: &[DiskSource], snapshot: Option<&Snapshot>) -> Result<()> {
-        self.inner.release(job, disks, snapshot).await
+    async fn release(&self, job: JobId, held: Holding<'_>, ending: Ending) -> Result<()> {
+        self.inner.release(job, held, ending).await
     }
 }
 

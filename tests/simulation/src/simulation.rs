@@ -1,4 +1,5 @@
 mod accidents;
+mod set_back;
 
 use std::{
     collections::BTreeMap,
@@ -13,6 +14,7 @@ use stillpoint_runtime::{Message, Settled};
 use stillpoint_testkit::{TestRandom, World};
 use stillpoint_vault::Name;
 
+use self::set_back::Copied;
 use crate::{
     Faults, Report,
     actors::{self, Command},
@@ -31,6 +33,10 @@ use crate::{
 };
 
 const WORKERS: u64 = 3;
+/// In one seed of so many the hypervisor forgets changes, if it tracks them at all.
+const FORGETFUL_SEEDS: u64 = 10;
+/// It forgets one in so many.
+const FORGOTTEN_CHANGES: u64 = 5;
 /// Polls within which a handler meets its fate; most take fewer.
 const DOOM_POLLS: [u64; 3] = [12, 60, 300];
 /// For how many days everything fails. Most rules are broken within days; points are freed after more than two weeks.
@@ -66,6 +72,9 @@ pub struct Simulation {
     calm: bool,
     /// Until when a clock is wrong that jumped.
     jumped: Option<i64>,
+    /// Draws of a vault that is set back, in a seed in which one is.
+    set_back: Option<TestRandom>,
+    copied: Option<Copied>,
 }
 
 impl Simulation {
@@ -76,7 +85,11 @@ impl Simulation {
     pub fn new(seed: u64) -> Result<Self> {
         let random = TestRandom::new(seed ^ 0x5EED_0000_0000_0000);
         let faults = Faults::drawn(&random);
-        Self::with(seed, random, faults)
+        let simulation = Self { set_back: set_back::dice(seed), ..Self::with(seed, random, faults)? };
+        if seed % FORGETFUL_SEEDS == FORGETFUL_SEEDS - 1 {
+            simulation.world.platform.forget(FORGOTTEN_CHANGES);
+        }
+        Ok(simulation)
     }
 
     /// A new installation in which nothing fails.
@@ -115,6 +128,8 @@ impl Simulation {
             steps: 0,
             calm: false,
             jumped: None,
+            set_back: None,
+            copied: None,
         };
         for _ in 0..WORKERS {
             let worker = simulation.start()?;
@@ -148,6 +163,7 @@ impl Simulation {
     pub fn run(mut self) -> Result<Report> {
         let (least, most) = LENGTHS[self.below(LENGTHS.len() as i64) as usize];
         let days = least + self.below(most - least);
+        self.plan_set_back(days);
         self.until(self.time.epoch + days * DAY)?;
         if self.oracle.violations.is_empty() {
             self.stop_faults();
@@ -184,6 +200,10 @@ impl Simulation {
     fn report(mut self) -> Report {
         for worker in &self.workers {
             count_store_faults(&mut self.tally, worker);
+        }
+        let forgotten = self.machines.iter().flat_map(|machine| machine.disks.iter().map(|disk| machine.location(disk)));
+        for _ in forgotten.flat_map(|location| self.world.platform.untold(&location)) {
+            self.tally.fault("change untold");
         }
         self.tally.add(&self.platform.tally.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
         Report {
@@ -298,6 +318,8 @@ impl Simulation {
                 self.accident()?;
                 self.agenda.at(now + HOUR, Item::Accident);
             }
+            Item::Copy => self.copy(),
+            Item::SetBack => self.set_back()?,
             Item::Check => {
                 block(self.oracle.check_points(&self.world))?;
                 let pause = DAY + self.below(6 * DAY);

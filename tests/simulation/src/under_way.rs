@@ -7,7 +7,7 @@ use stillpoint_model::{ErrorKind, ItemName, JobId, PointId, Result};
 use stillpoint_vault::{MARKER, Name};
 
 /// Objects by the backups under way that may name them in their points, or read them on the way there.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct UnderWay(BTreeMap<String, BTreeSet<JobId>>);
 
 impl UnderWay {

@@ -58,6 +58,7 @@ impl Worker {
             target: Arc::new(world.target.clone()),
             cpu: Arc::new(InlineCpu),
             progress: Arc::new(()),
+            regions: Arc::new(world.regions.clone()),
             level: LEVEL,
         };
         let place = Place::of_site(SITE);

@@ -12,10 +12,10 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::{Environment, bootstrap};
-use crate::servers::{Bound, ask, free_ports, tool};
-
-/// Longest time to begin to listen; it takes 0.2 s on a quiet machine.
-const PATIENCE: Duration = Duration::from_secs(90);
+use crate::{
+    PATIENCE,
+    servers::{Bound, ask, free_ports, tool},
+};
 
 /// The emulator with one function. Two invocations at once make it crash, so it lends itself to one caller at a time.
 pub struct Emulator {

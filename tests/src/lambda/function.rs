@@ -11,12 +11,10 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::{Environment, Outcome, bootstrap, runtime_api::RuntimeApi};
-use crate::servers::Bound;
+use crate::{PATIENCE, servers::Bound};
 
 /// The time-out of functions here, unless a test says otherwise: Lambda's longest for queues.
 const TIME: Duration = Duration::from_secs(840);
-/// No invocation of these tests has a reason to take longer, on the slowest machine.
-const PATIENCE: Duration = Duration::from_secs(180);
 
 /// See the module. The process ends with it.
 pub struct LambdaFunction {

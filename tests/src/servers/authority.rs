@@ -5,15 +5,19 @@ use std::{
 };
 
 /// A certificate authority made for one server on 127.0.0.1, and that server's certificate.
-pub(crate) struct Authority {
+pub struct Authority {
+    /// The authority's certificate.
     pub certificate: PathBuf,
+    /// The server's.
     pub server_certificate: PathBuf,
+    /// Its private key.
     pub server_key: PathBuf,
 }
 
 impl Authority {
     /// Makes both in `folder`.
-    pub(crate) fn new(folder: &Path) -> Self {
+    #[must_use]
+    pub fn new(folder: &Path) -> Self {
         let at = |name: &str| folder.join(name).display().to_string();
         let extensions = "subjectAltName=IP:127.0.0.1,DNS:localhost\nbasicConstraints=CA:FALSE\n";
         fs::write(folder.join("server.ext"), extensions).expect("a file can be written");

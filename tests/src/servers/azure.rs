@@ -10,7 +10,7 @@ use data_encoding::BASE64;
 use ring::hmac;
 
 use super::{
-    http::ask,
+    http::{Answer, ask},
     process::{Process, shared, tool},
 };
 
@@ -29,6 +29,12 @@ impl AzureServer {
         let target = format!("/{ACCOUNT}/{name}?restype=container&{}", permission());
         let answer = ask(self.process.ports[0], "PUT", &target, &[("x-ms-version", "2021-08-06")], b"");
         assert!(answer.as_ref().is_some_and(|answer| answer.status == 201), "container {name}: {answer:?}");
+    }
+
+    /// Reads a blob, by its container and name.
+    pub fn blob(&self, name: &str) -> Answer {
+        let target = format!("/{ACCOUNT}/{name}?{}", permission());
+        ask(self.process.ports[0], "GET", &target, &[("x-ms-version", "2021-08-06")], b"").expect("the server answers")
     }
 
     /// The URL of a prefix in a container, with all that is needed to find the server.

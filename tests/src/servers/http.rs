@@ -3,11 +3,9 @@
 use std::{
     io::{self, BufRead, BufReader, Read, Write},
     net::{Ipv4Addr, TcpListener, TcpStream},
-    time::Duration,
 };
 
-/// No answer takes longer.
-const PATIENCE: Duration = Duration::from_secs(30);
+use crate::PATIENCE;
 
 /// What a server answered.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -16,9 +16,8 @@ use std::{
 use tempfile::TempDir;
 
 use super::http::ask;
+use crate::PATIENCE;
 
-/// Longest time to begin to listen; it takes one second on a quiet machine.
-const PATIENCE: Duration = Duration::from_secs(90);
 /// Another process may take a port in the moment after it was found free.
 const TRIES: u32 = 3;
 

@@ -20,9 +20,8 @@ use std::{
 use serde_json::{Value, json};
 
 use super::{authority::Authority, http::free_ports, process::Bound};
+use crate::PATIENCE;
 
-/// Longest time to begin or to end; a node boots in seven seconds on a quiet machine.
-const PATIENCE: Duration = Duration::from_secs(150);
 /// Another process may take a port in the moment after it was found free.
 const TRIES: u32 = 3;
 /// Virtual hosts, made with the node: cheaper by far than one at a time. One for each test of a process.

@@ -13,6 +13,7 @@ use super::{
     http::{Answer, ask},
     process::{Process, shared, tool},
 };
+use crate::PATIENCE;
 
 /// Who may do what in SeaweedFS. Requests without a signature may do all, so that a test can look and prepare without signing.
 const IDENTITIES: &str = r#"{"identities":[
@@ -37,7 +38,7 @@ impl S3Server {
                 return;
             }
             // SeaweedFS listens a moment before all its parts are there.
-            assert!(begun.elapsed() < Duration::from_secs(30), "bucket {name}: {answer:?}");
+            assert!(begun.elapsed() < PATIENCE, "bucket {name}: {answer:?}");
             thread::sleep(Duration::from_millis(100));
         }
     }

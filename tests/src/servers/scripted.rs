@@ -44,6 +44,8 @@ struct State {
     objects: Mutex<Objects>,
     script: Mutex<VecDeque<Act>>,
     always: Mutex<Option<Act>>,
+    /// Requests of each ten that are refused, and how many there were.
+    slow_down: Mutex<(usize, usize)>,
     requests: Mutex<Vec<Request>>,
     delay: Mutex<Duration>,
     under_way: AtomicUsize,
@@ -93,6 +95,11 @@ impl ScriptedS3 {
     /// What it does with every request from now on that the script does not mention.
     pub fn always(&self, act: Act) {
         *lock(&self.state.always) = Some(act);
+    }
+
+    /// From now on so many of each ten requests are refused with 503, spread over the ten.
+    pub fn slow_down(&self, of_ten: usize) {
+        *lock(&self.state.slow_down) = (of_ten, 0);
     }
 
     /// How long it thinks about every request.
@@ -158,8 +165,15 @@ impl State {
         Ok(())
     }
 
+    fn refusal(&self) -> Option<Act> {
+        let mut slow_down = lock(&self.slow_down);
+        slow_down.1 += 1;
+        (slow_down.1 * slow_down.0 % 10 < slow_down.0).then_some(Act::Refuse(503, "SlowDown", ""))
+    }
+
     fn act(&self, request: &Request) -> End {
-        let act = lock(&self.script).pop_front().or(*lock(&self.always)).unwrap_or(Act::Serve);
+        let scripted = lock(&self.script).pop_front().or(*lock(&self.always));
+        let act = scripted.or_else(|| self.refusal()).unwrap_or(Act::Serve);
         if let Act::Refuse(status, code, more) = act {
             return End::Reply(Reply::refusal(status, code, more));
         }

@@ -15,13 +15,11 @@ use stillpoint_model::{Consistency, DiskName, ItemName, JobId, Result};
 use stillpoint_ports::{Clock, Random};
 use stillpoint_runtime::{Dispatcher, begin_backup};
 use stillpoint_testkit::{TestClock, TestRandom, World};
-use stillpoint_tests::servers::RabbitMq;
+use stillpoint_tests::{PATIENCE, servers::RabbitMq};
 use tokio::{sync::oneshot, task::JoinHandle};
 
 /// The site of all tests here: each has a virtual host of its own.
 pub const SITE: &str = "lab";
-/// Nothing here has a reason to take longer, on the slowest machine.
-const PATIENCE: Duration = Duration::from_secs(120);
 const GLANCE: Duration = Duration::from_millis(20);
 
 /// A virtual host of a node, and a vault in memory for workers to look at.

@@ -4,8 +4,9 @@ use std::collections::VecDeque;
 
 use stillpoint_events::{
     BackupRequested, CollectRequested, Contract, Envelope, JobEnded, Outgoing, PruneRequested, RecoveryPointCommitted,
-    RestoreRequested, RestoreSegmentPlanned, RestoreSegmentsWritten, SegmentPlanned, SegmentsTransferred, SnapshotExpired,
-    VerifyRequested, VerifySegmentPlanned, VerifySegmentsRead, all,
+    ReplicateRequested, ReplicateSegmentPlanned, ReplicateSegmentsCopied, RestoreRequested, RestoreSegmentPlanned,
+    RestoreSegmentsWritten, SegmentPlanned, SegmentsTransferred, SnapshotExpired, VerifyRequested, VerifySegmentPlanned,
+    VerifySegmentsRead, all,
 };
 use stillpoint_jobs::{Carrier, Job, Operation, Request};
 use stillpoint_model::{Consistency, Extent, ItemName, JobId, JobState, PointId};
@@ -120,6 +121,10 @@ fn forgeries(job: JobId, other: PointId) -> Vec<Vec<Outgoing>> {
         Outgoing::new(&VerifySegmentPlanned { job, segment: 0 }),
         Outgoing::new(&VerifySegmentPlanned { job, segment: u32::MAX }),
         Outgoing::new(&VerifySegmentsRead { job }),
+        Outgoing::new(&ReplicateRequested { job }),
+        Outgoing::new(&ReplicateSegmentPlanned { job, segment: 0 }),
+        Outgoing::new(&ReplicateSegmentPlanned { job, segment: u32::MAX }),
+        Outgoing::new(&ReplicateSegmentsCopied { job }),
     ];
     // Each alone, since one may hide what another does, and each twice.
     single.into_iter().map(|event| vec![event.clone(), event]).collect()
@@ -171,7 +176,7 @@ async fn no_forged_message_harms_a_restore() {
     let begin = |world: World| async move {
         let point = world.vault().point(&item(), scene.other).await.unwrap();
         let disks = World::places(&point, "restored");
-        let what = Operation::Restore { item: item(), point: scene.other, disks, snapshot: None };
+        let what = Operation::Restore { item: item(), point: scene.other, disks, snapshot: None, estimated_ms: None };
         let begun = begin_job(&world.engine, request(what)).await.unwrap();
         (world, begun)
     };

@@ -91,7 +91,8 @@ async fn a_preview_says_what_the_next_run_does_and_writes_nothing() {
     pass_days(&world, UNDELETE_DAYS + 1);
     for _ in 0..2 {
         let before = world.content.names().await.unwrap();
-        let preview = stillpoint_collect::preview(&world.engine, &stillpoint_collect::Margins::DEFAULT).await.unwrap();
+        let preview =
+            stillpoint_collect::preview(&world.engine, &world.regions, &stillpoint_collect::Margins::DEFAULT).await.unwrap();
         assert_eq!(world.content.names().await.unwrap(), before);
         let mut counts = collect(&world).await;
         counts.remove("objects_swept");

@@ -7,7 +7,10 @@ use stillpoint_model::JobState;
 use stillpoint_testkit::{Content, World};
 use stillpoint_vault::Name;
 
-use crate::machine::{a_day_passes, assert_sound, machine, point_of, world_with_a_point};
+use crate::{
+    machine::{a_day_passes, assert_sound, machine, world_with_a_point},
+    progress::point_of,
+};
 
 #[derive(Debug, Clone, Copy)]
 enum Damage {

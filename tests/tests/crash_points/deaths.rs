@@ -3,7 +3,10 @@
 use stillpoint_model::{Extent, JobState};
 use stillpoint_testkit::{Fault, World};
 
-use crate::machine::{MIB, Progress, assert_sound, machine, point_of};
+use crate::{
+    machine::{MIB, assert_sound, machine},
+    progress::{Progress, point_of},
+};
 
 /// More calls than any of the jobs makes: a loop that never ends is a failure too.
 pub const CALLS_MAX: usize = 1000;

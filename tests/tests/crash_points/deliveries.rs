@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use stillpoint_model::JobState;
 use stillpoint_testkit::{Manners, World};
 
-use crate::machine::{assert_sound, machine, point_of, world_with_a_point};
+use crate::{
+    machine::{assert_sound, machine, world_with_a_point},
+    progress::point_of,
+};
 
 const BAD_MANNERS: [Manners; 4] = [
     Manners { twice: false, two_snapshots: false, again_at_the_end: false, lost_percent: 0 },

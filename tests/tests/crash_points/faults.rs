@@ -5,7 +5,8 @@ use stillpoint_testkit::{Fault, World};
 
 use crate::{
     deaths::CALLS_MAX,
-    machine::{assert_sound, machine, point_of, world_with_a_point},
+    machine::{assert_sound, machine, world_with_a_point},
+    progress::point_of,
 };
 
 /// The faults of one try: given to calls that follow each other.

@@ -6,15 +6,13 @@ use std::{
 
 use serde_json::Value;
 use stillpoint_tests::{
-    Done, Host, Lab, Running,
+    Done, Host, Lab, PATIENCE, Running,
     disk::{self, MIB},
     servers::RabbitMq,
     text,
     vault_files::{PackName, is_pack, is_plan, objects, objects_of},
 };
 
-/// Nothing here has a reason to take longer, on the slowest machine.
-const PATIENCE: Duration = Duration::from_secs(150);
 /// All functions, and a timer that is as impatient as a test.
 pub const ALL: [&str; 9] = ["snapshot", "transfer", "commit", "restore", "schedule", "--tick", "500ms", "--stalled-after", "2s"];
 /// The same without the timer: what is lost stays lost.

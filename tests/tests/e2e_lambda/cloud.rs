@@ -10,15 +10,12 @@ use std::{
 use lapin::{BasicProperties, Confirmation, Connection, ConnectionProperties, options::*};
 use serde_json::{Value, json};
 use stillpoint_tests::{
-    Host, Lab,
+    Host, Lab, PATIENCE,
     disk::{self, MIB},
     lambda::{Environment, LambdaFunction, Mapping, Outcome},
     repository,
     servers::RabbitMq,
 };
-
-/// Nothing here has a reason to take longer, on the slowest machine.
-const PATIENCE: Duration = Duration::from_secs(120);
 
 /// See the module.
 pub struct Cloud<'a> {

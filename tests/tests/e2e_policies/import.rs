@@ -46,7 +46,7 @@ fn everything_is_checked_before_anything_is_written() {
         (format!("{third}\nplatform = \"abacus\""), "line 11: machine vm-0002: "),
         (format!("{third}\nsize = 5"), "line 14: machine vm-0002: size: unknown field `size`"),
         (third.replacen("vm-0002", "vm-0000", 1), "line 12: machine vm-0000: name: the machine is in line 1 already"),
-        ("name = \"vm-0002\"".to_owned(), "line 11: machine vm-0002: disks: missing field `disks`"),
+        ("name = \"vm-0002\"".to_owned(), "line 11: machine vm-0002: disks: a machine has 1 to 64 disks, not 0"),
     ];
     for (wrong, said) in cases {
         let text = right.replacen(&third, &wrong, 1);

@@ -14,6 +14,9 @@ use crate::{
 const DELETER: &str = "collect";
 /// What Lambda needs for every function, and for those with queues.
 const SHARED: [(&str, &str); 2] = [("LambdaPolicy", "lambda"), ("QueuesPolicy", "queues")];
+/// The bucket of the other half of a pair, where there is none.
+const NO_OTHER: &str = "stillpoint-no-pair";
+const NO_OTHER_KEY: &str = "arn:aws:kms:us-east-1:000000000000:key/none";
 /// Every function of the vault lives on these.
 const STORE_ACTIONS: [&str; 3] = ["s3:ListBucket", "s3:GetObject", "s3:PutObject"];
 /// Words in the names of actions that end something.
@@ -82,9 +85,13 @@ pub fn own_policies(stack: &Stack) -> Vec<String> {
 /// Whether a policy allows what a function's file does, on the same objects.
 fn is_of_file(policy: &Value, name: &str) -> bool {
     let file: Value = serde_json::from_str(&tools::text(&format!("infra/aws/policies/{name}.json"))).expect("a policy is JSON");
+    // What stands for no resource has its value in the expanded stack.
+    let valued = |text: String| {
+        text.replace("${AWS::Partition}", "aws").replace("${OtherBucket}", NO_OTHER).replace("${OtherKeyArn}", NO_OTHER_KEY)
+    };
     let resources = |statement: &Value| -> Vec<String> {
         let several = statement["Resource"].as_array().map_or(std::slice::from_ref(&statement["Resource"]), Vec::as_slice);
-        several.iter().flat_map(|one| strings(one.get("Fn::Sub").unwrap_or(one))).collect()
+        several.iter().flat_map(|one| strings(one.get("Fn::Sub").unwrap_or(one))).map(valued).collect()
     };
     let content = |document: &Value| -> Vec<(Value, Vec<String>, Vec<String>)> {
         let statements = document["Statement"].as_array().into_iter().flatten();

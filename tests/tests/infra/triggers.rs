@@ -10,7 +10,7 @@ use crate::stack::{Function, Stack, points_to, strings};
 /// The site that the template serves by default.
 pub const SITE: &str = "aws";
 /// Functions that hold packs in memory for minutes.
-const HEAVY: [&str; 3] = ["transfer", "restore", "verify"];
+const HEAVY: [&str; 4] = ["transfer", "restore", "verify", "replicate"];
 /// Lambda may repeat an Amazon MQ invocation that takes longer.
 const SECONDS_MAX: u64 = 14 * 60;
 

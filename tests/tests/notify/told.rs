@@ -10,31 +10,55 @@ use stillpoint_notify::{Tell, Telling};
 use stillpoint_ports::{Messenger, Notice};
 use stillpoint_testkit::{Fault, World};
 use stillpoint_vault::Occurrence;
+use tokio::sync::Notify;
 
 const FAULTS: [Fault; 4] = [Fault::KillBefore, Fault::KillAfter, Fault::ErrorBefore, Fault::ErrorAfter];
 const ALARM: &str = "slot-missed/web-01";
 
-/// Remembers what it was told; refuses as often as it is told to.
+/// When the process dies that tells somebody.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Death {
+    /// Before it is heard.
+    Unheard,
+    /// Before it knows that it was heard.
+    Heard,
+}
+
+/// Remembers what it was told; refuses as often as it is told to, and lets the next one who tells it something die.
 #[derive(Default)]
 struct Ear {
     heard: Mutex<Vec<Notice>>,
     refusals: Mutex<u32>,
+    death: Mutex<Option<Death>>,
+    died: Notify,
 }
 
 #[async_trait]
 impl Messenger for Ear {
     async fn send(&self, notice: &Notice) -> Result<()> {
-        let mut refusals = self.refusals.lock().expect("nobody panicked");
-        if *refusals > 0 {
-            *refusals -= 1;
+        if self.refuses() {
             return Err(Error::unavailable("nobody is there"));
         }
-        self.heard.lock().expect("nobody panicked").push(notice.clone());
+        let death = self.death.lock().expect("nobody panicked").take();
+        if death != Some(Death::Unheard) {
+            self.heard.lock().expect("nobody panicked").push(notice.clone());
+        }
+        if death.is_some() {
+            self.died.notify_one();
+            std::future::pending::<()>().await;
+        }
         Ok(())
     }
 }
 
 impl Ear {
+    fn refuses(&self) -> bool {
+        let mut refusals = self.refusals.lock().expect("nobody panicked");
+        let refuses = *refusals > 0;
+        *refusals = refusals.saturating_sub(1);
+        refuses
+    }
+
     /// What it was told since the last call.
     fn heard(&self) -> Vec<(String, u32, AlarmState, String)> {
         let heard = std::mem::take(&mut *self.heard.lock().expect("nobody panicked"));
@@ -166,6 +190,15 @@ async fn an_altered_record_is_not_told() {
     assert_eq!((error.kind(), ear.heard()), (ErrorKind::Fenced, Vec::new()));
 }
 
+/// Whatever happened before: the timer brings the event again, a copy of it comes at the same time, and both come late once more.
+async fn assert_told_in_the_end(process: &World, telling: &Telling, event: &AlarmChanged, when: &str) {
+    let next = process.restart().await.expect("the next process opens the vault");
+    for outcome in futures_util::future::join_all([(); 2].map(|()| deliver(&next, telling.clone(), event))).await {
+        outcome.unwrap_or_else(|error| panic!("{when}: {}", error.one_line()));
+    }
+    assert_eq!(untold(&process.restart().await.expect("and so does the one after it")).await, [], "{when}");
+}
+
 #[tokio::test]
 async fn killed_or_without_its_vault_at_any_request_it_tells_at_least_once() {
     let (origin, _, _) = world().await;
@@ -177,17 +210,48 @@ async fn killed_or_without_its_vault_at_any_request_it_tells_at_least_once() {
     assert!(calls >= 3, "a record, a listing, a note that somebody was told: {calls}");
     for number in 1..=calls {
         for fault in FAULTS {
-            let world = origin.fork().await.unwrap();
+            let (world, when) = (origin.fork().await.unwrap(), format!("{number} {fault:?}"));
             let ear = Arc::new(Ear::default());
-            let telling = || Telling::Receiver(Arc::<Ear>::clone(&ear));
+            let telling = Telling::Receiver(Arc::<Ear>::clone(&ear));
             world.store.fault(number, fault);
-            if let Some(outcome) = world.store.until_death(deliver(&world, telling(), &raised)).await {
-                outcome.unwrap_or_else(|error| panic!("{number} {fault:?}: {}", error.one_line()));
+            if let Some(outcome) = world.store.until_death(deliver(&world, telling.clone(), &raised)).await {
+                outcome.unwrap_or_else(|error| panic!("{when}: {}", error.one_line()));
             }
-            deliver(&world.restart().await.unwrap(), telling(), &raised).await.unwrap();
+            let before = ear.heard().len();
+            assert!(before <= 1, "{when}");
+            assert_told_in_the_end(&world, &telling, &raised, &when).await;
+            let after = ear.heard().len();
+            assert!((1..=3).contains(&(before + after)), "{when}: {before} and {after}");
+            deliver(&world.restart().await.unwrap(), telling, &raised).await.unwrap();
+            assert_eq!(ear.heard(), [], "{when}: a late copy tells nothing");
+        }
+    }
+}
+
+#[tokio::test]
+async fn killed_while_it_tells_somebody_it_tells_again_and_in_the_end_how_things_stand() {
+    let (origin, _, _) = world().await;
+    let raised = change(&origin, true, "no backup since Monday").await;
+    for death in [Death::Unheard, Death::Heard] {
+        for is_over in [false, true] {
+            let (world, when) = (origin.fork().await.unwrap(), format!("{death:?}, {is_over}"));
+            let ear = Arc::new(Ear { death: Mutex::new(Some(death)), ..Ear::default() });
+            let telling = Telling::Receiver(Arc::<Ear>::clone(&ear));
+            tokio::select! {
+                outcome = deliver(&world, telling.clone(), &raised) => panic!("{when}: it lives: {outcome:?}"),
+                () = ear.died.notified() => {}
+            }
+            assert_eq!(ear.heard().len(), usize::from(death == Death::Heard), "{when}");
+            assert_eq!(untold(&world.restart().await.unwrap()).await, [(key(), 1)], "{when}: nobody knows that it was heard");
+            let newest = if is_over { change(&world, false, "backed up again").await } else { raised.clone() };
+            assert_told_in_the_end(&world, &telling, &newest, &when).await;
             let heard = ear.heard();
-            assert!((1..=2).contains(&heard.len()), "{number} {fault:?}: {heard:?}");
-            assert_eq!(untold(&world.restart().await.unwrap()).await, [], "{number} {fault:?}");
+            assert!((1..=2).contains(&heard.len()), "{when}: {heard:?}");
+            assert!(heard.iter().all(|(_, seq, state, _)| (*seq, *state) == (newest.seq, newest.state)), "{when}: {heard:?}");
+            for late in [&raised, &newest] {
+                deliver(&world.restart().await.unwrap(), telling.clone(), late).await.unwrap();
+            }
+            assert_eq!(ear.heard(), [], "{when}: a late copy tells nothing");
         }
     }
 }

@@ -109,7 +109,7 @@ async fn begin(
         }
         // ... at another site only its workers can tell.
         if session.remote.is_none() || remote::is_here(&item.site.parse()?) {
-            session.platforms.get(&item.platform)?.inspect(&item.disks).await?;
+            session.platforms.get(&item.platform)?.inspect(&item.source()).await?;
         }
         let keep_until = Some(keep_until);
         let what = Operation::Backup {

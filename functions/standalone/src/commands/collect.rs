@@ -31,7 +31,8 @@ pub async fn run(session: &Session, dry_run: bool) -> Result<ExitCode> {
 
 /// Shows what a run would do now.
 async fn show(session: &Session) -> Result<ExitCode> {
-    let Findings { counts, warnings, freed, condemned } = preview(&session.engine, &Margins::DEFAULT).await?;
+    let Findings { counts, warnings, freed, condemned } =
+        preview(&session.engine, &*session.regions(), &Margins::DEFAULT).await?;
     if session.global.json {
         let points = |points: &[(ItemName, PointId)]| -> Vec<Value> {
             points.iter().map(|(machine, point)| json!({ "machine": machine, "point": point })).collect()
@@ -73,6 +74,9 @@ fn say(counts: &BTreeMap<String, u64>, [freed, deleted, condemned]: [&str; 3]) {
         count("objects_condemned"),
         output::bytes(count("pack_bytes_condemned"))
     ));
+    if count("unfinished_files_removed") > 0 {
+        output::line(&format!("{} files that killed writers left unfinished removed", count("unfinished_files_removed")));
+    }
     if count("points_reprieved") + count("objects_reprieved") > 0 {
         output::line(&format!(
             "{} points and {} objects condemned earlier are wanted again, and stay",

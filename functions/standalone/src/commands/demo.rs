@@ -13,7 +13,11 @@ use stillpoint_runtime::host_name;
 use stillpoint_vault::Item;
 
 use super::{backup, duration_ms, image, outcome_of, restore, vault};
-use crate::{args::Global, disks, output, session::Session};
+use crate::{
+    args::{Format, Global},
+    disks, output,
+    session::Session,
+};
 
 const MACHINE: &str = "demo";
 
@@ -143,7 +147,7 @@ async fn point_of(session: &Session, disk: &Path, replace: bool) -> Result<Job> 
     let name: ItemName = MACHINE.parse()?;
     let disks = disks::sources(&[("os".parse()?, disk.to_path_buf())])?;
     let item = Item::new(name.clone(), "image", &host_name(), disks, jiff::Timestamp::now());
-    session.platforms.get(&item.platform)?.inspect(&item.disks).await?;
+    session.platforms.get(&item.platform)?.inspect(&item.source()).await?;
     session.vault.write_item(&item, replace).await?;
     let wanted = backup::Wanted { consistency: Consistency::Crash, keep: jiff::Span::new().days(1), instant_restore_seconds: 0 };
     let jobs = backup::backup(session, &[name], wanted).await?;
@@ -156,8 +160,8 @@ async fn restored(session: &Session, folder: &Path, what: &'static str, job: &Jo
     let wanted = restore::Wanted {
         name: MACHINE.parse()?,
         point: point.to_string(),
-        to: Some(folder.to_path_buf()),
-        disks: Vec::new(),
+        places: restore::Places::Folder(folder.to_path_buf(), Format::Raw),
+        limits: None,
         overwrite: false,
     };
     let row = Row::restore(what, &restore::restore(session, wanted).await?)?;

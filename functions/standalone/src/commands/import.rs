@@ -9,7 +9,7 @@ use stillpoint_vault::Item;
 
 use super::{
     ended_with,
-    machine::{check_policy, is_same, refuse_shortening},
+    machine::{check_policy, inspect, is_same, refuse_shortening},
 };
 use crate::{disks, input, output, remote, session::Session};
 
@@ -100,9 +100,9 @@ fn record(entry: MachineEntry, site: &str, written: jiff::Timestamp) -> Result<I
     let source = |(name, path): (DiskName, String)| Ok(DiskSource { name, location: disks::location(path.as_ref())? });
     let sources = entry.disks.into_iter().map(source).collect::<Result<Vec<DiskSource>>>()?;
     let mut item = Item::new(entry.name, &entry.platform, site, sources, written);
+    item.settings = entry.settings;
     item.tags = entry.tags;
     item.policy = entry.policy;
-    item.check()?;
     Ok(item)
 }
 
@@ -123,18 +123,21 @@ async fn examine(
     };
     if let Some(old) = &old {
         item.protection = old.protection.clone();
+        let found = item.disks.is_empty() && item.platform == old.platform;
+        let known = Item { disks: if found { old.disks.clone() } else { item.disks.clone() }, ..item.clone() };
         let in_order = |item: &Item| {
             let mut item = item.clone();
             item.disks.sort_unstable_by(|a, b| a.name.cmp(&b.name));
             item
         };
-        if is_same(&in_order(old), &in_order(&item)) {
+        if is_same(&in_order(old), &in_order(&known)) {
             return Ok(None);
         }
     }
     if exists && !replace {
         return Err(Error::conflict("it exists and is described otherwise; give --replace to change it"));
     }
-    session.platforms.get(&item.platform)?.inspect(&item.disks).await?;
+    inspect(session, &mut item).await?;
+    item.check()?;
     Ok(Some(item))
 }

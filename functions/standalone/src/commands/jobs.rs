@@ -5,7 +5,7 @@ use stillpoint_jobs::{Carrier, Engine, Job, KeptUntil, Operation, Request};
 use stillpoint_model::{Error, JobId, JobState, Result};
 use stillpoint_runtime::{JobLock, host_name};
 
-use super::{duration_ms, phases};
+use super::{duration_ms, estimated_ms, phases};
 use crate::{args::Jobs as Command, failure, output, session::Session};
 
 /// Jobs listed; older ones are shown by id.
@@ -68,6 +68,7 @@ fn summary(job: &Job) -> Value {
         "reason": job.newest.reason,
         "tries": job.newest.tries,
         "slot": slot(job),
+        "estimated_ms": estimated_ms(job),
     })
 }
 

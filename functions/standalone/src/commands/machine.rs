@@ -14,10 +14,14 @@ use crate::{
 };
 
 pub async fn run(session: &Session, command: Command) -> Result<ExitCode> {
+    if !matches!(command, Command::List | Command::Show { .. } | Command::Untrack { .. }) {
+        session.vault.unless_replica().await?;
+    }
     match command {
-        Command::Add { name, platform, disk, replace, tag, policy } => {
+        Command::Add { name, platform, disk, live, replace, tag, policy } => {
             let site = remote::site(&session.global)?;
             let mut item = Item::new(name, &platform, site.as_str(), disks::sources(&disk)?, session.vault.clock().now());
+            item.settings = live.settings()?;
             item.tags = tags(tag)?;
             item.policy = policy;
             add(session, item, replace).await
@@ -32,6 +36,7 @@ pub async fn run(session: &Session, command: Command) -> Result<ExitCode> {
             self::change(session, &name, change).await
         }
         Command::Policy { name, policy, none: _ } => change(session, &name, |item| item.policy = policy).await,
+        Command::Untrack { name } => untrack(session, &name).await,
         Command::Stop(wanted) => machine_stop::stop(session, wanted).await,
         Command::Undelete { name } => machine_stop::undelete(session, &name).await,
         Command::List => list(session).await,
@@ -50,10 +55,27 @@ fn tags(given: Vec<(String, String)>) -> Result<BTreeMap<String, String>> {
     Ok(tags)
 }
 
+/// Has the platform look at a machine, and notes the disks that it finds.
+///
+/// # Errors
+/// `invalid` when disks are named where the platform finds them, or none where it does not; as the platform.
+pub async fn inspect(session: &Session, item: &mut Item) -> Result<()> {
+    let platform = session.platforms.get(&item.platform)?;
+    if (item.platform == "image") == item.disks.is_empty() {
+        let (name, platform) = (&item.name, &item.platform);
+        return Err(Error::invalid(match item.disks.is_empty() {
+            true => format!("machine {name} has no disks; name them as --disk DISK=PATH"),
+            false => format!("platform {platform} finds the disks of machine {name} by itself; do not name any"),
+        }));
+    }
+    item.disks = platform.inspect(&item.source()).await?.into_iter().map(|disk| disk.source).collect();
+    Ok(())
+}
+
 /// Checks the disks, then writes the machine's record. What is not given of a machine that exists stays as it is.
 async fn add(session: &Session, mut item: Item, replace: bool) -> Result<ExitCode> {
     let name = item.name.clone();
-    session.platforms.get(&item.platform)?.inspect(&item.disks).await?;
+    inspect(session, &mut item).await?;
     let Some((newest, old)) = session.vault.newest_item(&name).await? else {
         return write(session, None, item, 0, None).await;
     };
@@ -76,6 +98,19 @@ async fn add(session: &Session, mut item: Item, replace: bool) -> Result<ExitCod
         }
     }
     write(session, old.as_ref(), item, newest, lost).await
+}
+
+async fn untrack(session: &Session, name: &ItemName) -> Result<ExitCode> {
+    let item = session.vault.item(name).await?;
+    let disks = session.platforms.get(&item.platform)?.untrack(&item.source()).await?;
+    if session.global.json {
+        output::json(&json!({ "machine": name, "disks": disks }))?;
+    } else {
+        output::line(&format!(
+            "changes of {name} are not tracked any more ({disks} disks); the next backup reads all and tracks anew"
+        ));
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 async fn change(session: &Session, name: &ItemName, change: impl FnOnce(&mut Item)) -> Result<ExitCode> {
@@ -163,6 +198,7 @@ fn document(member: &Member) -> Result<Value> {
     let mut document =
         serde_json::to_value(&member.item).map_err(|error| Error::internal("cannot write JSON").with_source(error))?;
     let conflict: &[PolicyName] = if let Assignment::Conflict(names) = &member.assignment { names } else { &[] };
+    document["settings"] = json!(member.item.settings);
     document["tags"] = json!(member.item.tags);
     document["policy"] = json!(member.item.policy);
     document["protection"] = json!(member.item.protection);
@@ -183,6 +219,9 @@ fn tell(member: &Member, run: Option<&Run>) {
     }
     if let Some(run) = run {
         output::line(&format!("next backup: {}", run.line()));
+    }
+    for (name, value) in &item.settings {
+        output::line(&format!("{name}: {}", value.trim()));
     }
     let rows = item.disks.iter().map(|disk| vec![disk.name.to_string(), disk.location.clone()]).collect();
     output::table(&["DISK", "PATH"], rows);

@@ -5,6 +5,8 @@ mod backup;
 mod collect;
 mod dead;
 mod demo;
+mod drill;
+mod files;
 mod image;
 mod import;
 pub mod instant;
@@ -12,14 +14,17 @@ mod jobs;
 mod kept;
 mod machine;
 mod machine_stop;
+mod pair;
 mod phases;
 mod point;
 mod points;
 mod policy;
 mod prune;
 mod read;
+mod replication;
 mod restore;
 mod serve;
+mod serve_point;
 mod settings;
 mod vault;
 mod verify;
@@ -29,11 +34,11 @@ pub use verify::part as read_part;
 
 use std::process::ExitCode;
 
-use stillpoint_jobs::{Job, Outcome};
+use stillpoint_jobs::{Job, Operation, Outcome};
 use stillpoint_model::{Error, JobState, Result};
 
 use crate::{
-    args::{Cli, Command},
+    args::{Cli, Command, Drill},
     failure,
     session::Session,
 };
@@ -46,6 +51,11 @@ pub async fn run(cli: Cli) -> Result<ExitCode> {
     }
     if let Command::Dead { command } = command {
         return dead::run(&global, command).await;
+    }
+    match command {
+        Command::Drill(Drill::Verify { report }) => return drill::verify(&global, &report),
+        Command::Drill(Drill::List { plan, reports }) => return drill::list(&global, &plan, &reports),
+        _ => {}
     }
     if global.vault.is_none() {
         return Ok(failure::misuse("which vault? give --vault URL or set STILLPOINT_VAULT"));
@@ -63,23 +73,27 @@ pub async fn run(cli: Cli) -> Result<ExitCode> {
         Command::Prune { dry_run } => prune::run(&Session::open(global).await?, dry_run).await,
         Command::Collect { dry_run } => collect::run(&Session::open(global).await?, dry_run).await,
         Command::Verify { name, read } => verify::run(&Session::open(global).await?, name, read).await,
-        Command::Restore { name, point, to, disk, overwrite } => {
-            let wanted = restore::Wanted { name, point, to, disks: disk, overwrite };
-            restore::run(&Session::open(global).await?, wanted).await
-        }
+        Command::Replicate { name } => pair::replicate(&Session::open(global).await?, name).await,
+        Command::Restore(wanted) => restore::run(&Session::open_from(global, wanted.from.as_deref()).await?, wanted).await,
+        Command::Drill(Drill::Run(wanted)) => drill::run(global, wanted).await,
         Command::Read { name, point, disk, offset, length } => {
             read::run(&Session::open(global).await?, &name, &point, &disk, offset, length).await
         }
+        Command::Files(wanted) => files::run(&Session::open(global).await?, wanted).await,
+        Command::ServePoint(wanted) => serve_point::run(&Session::open(global).await?, wanted).await,
         Command::Alarms { all } => alarms::run(&Session::open(global).await?, all).await,
         Command::Jobs { command } => jobs::run(&Session::open(global).await?, command).await,
-        Command::Serve { tick, stalled_after } => {
-            serve::run(&Session::open(global).await?, serve::Wanted { tick, stalled_after }).await
+        Command::Serve { tick, stalled_after, without_replica, drills } => {
+            let wanted = serve::Wanted { tick, stalled_after, without_replica };
+            serve::run(&Session::open(global).await?, wanted, drills).await
         }
         Command::Worker { functions, tick, stalled_after, patience } => {
             let wanted = worker::Wanted { functions, tick, stalled_after, patience };
             worker::run(&Session::open(global).await?, wanted).await
         }
-        Command::Demo { .. } | Command::Dead { .. } => Err(Error::internal("this command needs no vault")),
+        Command::Demo { .. } | Command::Dead { .. } | Command::Drill(Drill::Verify { .. } | Drill::List { .. }) => {
+            Err(Error::internal("this command needs no vault"))
+        }
     }
 }
 
@@ -99,6 +113,11 @@ fn outcome_of(job: &Job) -> Result<&Outcome> {
 fn duration_ms(job: &Job) -> u64 {
     let end = u64::try_from(job.newest.at.as_millisecond()).unwrap_or(0);
     end.saturating_sub(job.id.timestamp_ms())
+}
+
+/// How long a restore was expected to take.
+const fn estimated_ms(job: &Job) -> Option<u64> {
+    if let Operation::Restore { estimated_ms, .. } = &job.request.what { *estimated_ms } else { None }
 }
 
 /// The exit code of a job that is done.

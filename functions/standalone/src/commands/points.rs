@@ -9,6 +9,7 @@ use stillpoint_vault::{Mark, Point};
 use super::{
     instant::{self, Snapshots},
     kept::{self, Outlook},
+    replication::Replication,
 };
 use crate::{failure, output, session::Session};
 
@@ -22,6 +23,8 @@ struct Row<'a> {
     hold: Option<Mark>,
     /// Its snapshot, if that is kept.
     snapshot: Option<KeptSnapshot>,
+    /// Where its copy is, where the vault has a replica.
+    replication: Option<&'static str>,
 }
 
 pub async fn run(session: &Session, name: &ItemName, all: bool) -> Result<ExitCode> {
@@ -32,6 +35,7 @@ pub async fn run(session: &Session, name: &ItemName, all: bool) -> Result<ExitCo
     // Deleted points count: as long as they are there, what they share is shared.
     let alone = session.vault.alone_bytes(&points).await;
     let alone_of = |position: usize| alone.as_ref().ok().map(|alone| alone[position]);
+    let replication = Replication::look(session, name).await?;
     let (mut shown, mut hidden) = (Vec::new(), 0);
     for (position, kept) in keeping.points.iter().enumerate() {
         let snapshot = snapshots.kept.remove(&kept.point.id);
@@ -41,7 +45,8 @@ pub async fn run(session: &Session, name: &ItemName, all: bool) -> Result<ExitCo
         }
         let tombstone = mark(session, name, kept, kept.entry.deleted(), MarkKind::Deleted).await?;
         let hold = mark(session, name, kept, kept.entry.held(), MarkKind::Held).await?;
-        shown.push(Row { kept, alone_bytes: alone_of(position), tombstone, hold, snapshot });
+        let replication = replication.as_ref().map(|replication| replication.state(kept.point.id));
+        shown.push(Row { kept, alone_bytes: alone_of(position), tombstone, hold, snapshot, replication });
     }
     if session.global.json {
         let unreadable = keeping
@@ -63,6 +68,9 @@ pub async fn run(session: &Session, name: &ItemName, all: bool) -> Result<ExitCo
     }
     for (job, error) in &snapshots.damaged {
         output::complain(&format!("nobody knows whether the snapshot of job {job} is kept: {}", error.one_line()));
+    }
+    if let Some(error) = replication.and_then(|replication| replication.unknown) {
+        output::complain(&format!("nobody knows which points are replicated: {}", error.one_line()));
     }
     let whole = keeping.unreadable.is_empty() && alone.is_ok() && snapshots.damaged.is_empty();
     Ok(if whole { ExitCode::SUCCESS } else { ExitCode::from(failure::WARNINGS) })
@@ -93,7 +101,7 @@ fn show(rows: &[Row<'_>], snapshots: &Snapshots) {
         vec![
             point.id.to_string(),
             kept::instant(point.instant),
-            point.consistency.obtained.to_string(),
+            consistency(point),
             instant::tier(snapshot.as_ref()).to_owned(),
             instant::until(snapshot.as_ref()),
             output::bytes(point.size_bytes()),
@@ -102,7 +110,7 @@ fn show(rows: &[Row<'_>], snapshots: &Snapshots) {
             kept::day(verdict.keep_until),
             why(row),
             (if point.keep_until.is_some() { "on demand" } else { "by policy" }).to_owned(),
-            kept::state(kept),
+            [Some(kept::state(kept)), row.replication.map(str::to_owned)].into_iter().flatten().collect::<Vec<_>>().join(", "),
         ]
     };
     let heads = [
@@ -124,7 +132,7 @@ fn show(rows: &[Row<'_>], snapshots: &Snapshots) {
     output::table(&heads, table.into_values().collect());
 }
 
-fn document(Row { kept, alone_bytes, tombstone, hold, snapshot }: &Row<'_>) -> Value {
+fn document(Row { kept, alone_bytes, tombstone, hold, snapshot, replication }: &Row<'_>) -> Value {
     let point = &kept.point;
     let facts = json!({
         "id": point.id,
@@ -139,7 +147,11 @@ fn document(Row { kept, alone_bytes, tombstone, hold, snapshot }: &Row<'_>) -> V
         "parent": point.parent,
         "job": point.job,
         "disks": point.disks,
+        "frozen_ms": point.frozen_ms,
+        "source_compared": point.source_compared(),
+        "tracking_resets": point.tracking_resets,
         "warnings": point.warnings,
+        "replication": replication,
         "deleted_by": tombstone.as_ref().map(|tombstone| &tombstone.by),
         "deleted_why": tombstone.as_ref().map(|tombstone| &tombstone.why),
         "held_why": hold.as_ref().map(|hold| &hold.why),
@@ -148,4 +160,10 @@ fn document(Row { kept, alone_bytes, tombstone, hold, snapshot }: &Row<'_>) -> V
     fields.extend(kept::lasting(kept).into_iter().map(|(name, value)| (name.to_owned(), value)).collect::<Map<_, _>>());
     fields.extend(instant::fields(snapshot.as_ref()).map(|(name, value)| (name.to_owned(), value)));
     Value::Object(fields)
+}
+
+/// What was reached, and for how long the guest stood still for it.
+fn consistency(point: &Point) -> String {
+    let obtained = point.consistency.obtained;
+    point.frozen_ms.map_or_else(|| obtained.to_string(), |frozen| format!("{obtained}, frozen {frozen} ms"))
 }

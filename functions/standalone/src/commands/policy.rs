@@ -20,7 +20,10 @@ use crate::{args::Policy as Command, input, output, session::Session};
 
 pub async fn run(session: &Session, command: Command) -> Result<ExitCode> {
     match command {
-        Command::Apply { file } => apply::run(session, &read(&file)?).await,
+        Command::Apply { file } => {
+            session.vault.unless_replica().await?;
+            apply::run(session, &read(&file)?).await
+        }
         Command::List => list(session).await,
         Command::Show { name, version, next, from, item } => {
             let shown = show::Shown::find(session, &name, version).await?;

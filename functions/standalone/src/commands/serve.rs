@@ -1,7 +1,11 @@
-use std::{process::ExitCode, sync::Arc, time::Duration};
+use std::{pin::pin, process::ExitCode, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use futures_util::{Stream, stream};
+use futures_util::{
+    FutureExt, Stream,
+    future::{FusedFuture, OptionFuture},
+    stream,
+};
 use stillpoint_events::{Outgoing, TimerTicked};
 use stillpoint_jobs::Carrier;
 use stillpoint_model::{Error, Result};
@@ -9,13 +13,15 @@ use stillpoint_ports::Backlog;
 use stillpoint_runtime::{Work, adopt_unfinished, host_name};
 use stillpoint_schedule::Place;
 
-use super::worker::stopped;
-use crate::{remote, session::Session, telling};
+use super::{drill::scheduled::Scheduled, pair, worker::stopped};
+use crate::{args::ServeDrills, remote, session::Session, telling};
 
 /// What the operator asked for.
 pub struct Wanted {
     pub tick: Duration,
     pub stalled_after: Duration,
+    /// Whether the functions of the vault's replica run elsewhere.
+    pub without_replica: bool,
 }
 
 /// Nothing waits outside this process.
@@ -29,25 +35,38 @@ impl Backlog for NoBacklog {
 }
 
 /// Every function and the timer in this process, until SIGTERM.
-pub async fn run(session: &Session, wanted: Wanted) -> Result<ExitCode> {
+pub async fn run(session: &Session, wanted: Wanted, drills: ServeDrills) -> Result<ExitCode> {
     if session.remote.is_some() {
         return Err(Error::invalid("serve does the work itself: leave the broker out, or run `stillpoint worker`"));
     }
+    // What a dead drill was restoring is given up before the first tick takes it on.
+    let drills = Scheduled::new(&session.global, drills, wanted.tick).await?;
+    let mut drills = pin!(OptionFuture::from(drills.map(Scheduled::run)).fuse());
+    tokio::select! {
+        ended = forever(session, &wanted) => ended.and_then(|()| Err(Error::internal("the timer has ended"))),
+        () = pair::serve_other(session, &wanted), if !wanted.without_replica => Err(Error::internal("the replica's timer has ended")),
+        Some(()) = &mut drills => Ok(ExitCode::SUCCESS),
+        // What is under way is taken on where it stopped, by whoever comes next; but a drill cleans up, which it does when it hears the same.
+        () = stopped()? => {
+            if !drills.is_terminated() {
+                drills.await;
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+/// Every function and the timer of one vault, as long as the process lives.
+pub async fn forever(session: &Session, wanted: &Wanted) -> Result<()> {
     let webhook = telling::receiver(&session.global)?.is_some();
     let site = remote::site(&session.global)?;
     let place = Place { site: site.to_string(), host: host_name(), carrier: Carrier::Process };
     let wiring = session.wiring(Arc::new(()));
     let schedule = stillpoint_schedule::functions(&wiring, Arc::new(NoBacklog), place, wanted.stalled_after);
-    let host = session.host_of(session.functions(Arc::new(())).and(schedule));
+    let host = session.host_of(session.functions(Arc::new(())).and(schedule), session.in_flight());
     tracing::info!(%site, vault = session.vault.store().url(), webhook, "serving");
-    tokio::select! {
-        ended = host.serve(ticks(session, wanted.tick)) => {
-            drop(ended);
-            Err(Error::internal("the timer has ended"))
-        }
-        // What is under way is taken on where it stopped, by whoever comes next.
-        () = stopped()? => Ok(ExitCode::SUCCESS),
-    }
+    drop(host.serve(ticks(session, wanted.tick)).await);
+    Ok(())
 }
 
 /// With each tick of the timer, what other processes of this machine left unfinished; the first at once.

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use stillpoint_model::{Immutability, Result};
-use stillpoint_vault::Settings;
+use stillpoint_vault::{Pairing, Role, Settings};
 
 use crate::{
     args::{Limit, Settings as Wanted},
@@ -46,6 +46,17 @@ fn apply(settings: &mut Settings, wanted: Wanted, now: jiff::Timestamp) {
     }
 }
 
+fn pair_row(pairing: &Pairing) -> String {
+    let Pairing { role, other, target_seconds, retention } = pairing;
+    let target = jiff::SignedDuration::from_secs(i64::from(*target_seconds));
+    let keeps = retention.as_ref().map_or_else(String::new, |policy| format!(", kept there by policy {policy}"));
+    match role {
+        Role::Primary => format!("replica    {other}, within {target:#}{keeps}"),
+        Role::Replica => format!("primary    {other}; this is its replica, within {target:#}{keeps}"),
+        Role::Promoted => format!("promoted   once the replica of {other}"),
+    }
+}
+
 /// The settings as lines on screen.
 pub fn rows(settings: &Settings) -> Vec<String> {
     let limit = |limit: Option<u32>| limit.map_or_else(|| "no limit".to_owned(), |limit| limit.to_string());
@@ -56,6 +67,7 @@ pub fn rows(settings: &Settings) -> Vec<String> {
         format!("verify     every byte within {} days", settings.verify_days),
         format!("at a time  {}{sites} scheduled backups", limit(settings.concurrent)),
     ];
+    rows.extend(settings.pairing.iter().map(pair_row));
     rows.extend(settings.clock_confirmed.map(|at| format!("clock      confirmed {at:.0}")));
     rows
 }

@@ -11,6 +11,7 @@ use stillpoint_model::{Error, Result, VaultId};
 use stillpoint_store::{Access, Store};
 use stillpoint_vault::{Draft, Settings, SlotSummary, Vault};
 
+use super::replication::Lag;
 use crate::{
     args::{Global, Vault as Command},
     folders::Folders,
@@ -33,6 +34,8 @@ pub async fn run(global: Global, command: Command) -> Result<ExitCode> {
         Command::AddKms { key } => add_kms(&Session::open(global).await?, &key).await?,
         Command::Info => info(&Session::open(global).await?).await?,
         Command::Set(wanted) => return super::settings::set(&Session::open(global).await?, wanted).await,
+        Command::Pair(wanted) => return super::pair::pair(&Session::open(global).await?, wanted).await,
+        Command::Promote { yes } => return super::pair::promote(&Session::open(global).await?, yes).await,
         Command::Check => return check(&Session::open(global).await?).await,
         Command::Open { recovery_key, recovery_key_file } => open(&global, recovery_key, recovery_key_file).await?,
     }
@@ -174,6 +177,9 @@ struct Info {
     key_slots: Vec<SlotSummary>,
     machines: usize,
     settings: Settings,
+    /// How far the replica is; absent without one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    replica: Option<Lag>,
 }
 
 async fn info(session: &Session) -> Result<()> {
@@ -187,6 +193,7 @@ async fn info(session: &Session) -> Result<()> {
         key_slots: session.vault.slots().await?,
         machines: session.vault.item_names().await?.len(),
         settings: session.vault.settings().await?,
+        replica: Lag::look(session).await?,
     };
     if session.global.json {
         return output::json(&info);
@@ -208,6 +215,9 @@ async fn info(session: &Session) -> Result<()> {
         info.machines
     ));
     super::settings::rows(&info.settings).iter().for_each(|row| output::line(row));
+    if let Some(lag) = &info.replica {
+        output::line(&format!("replica    {}", lag.line()));
+    }
     Ok(())
 }
 

@@ -4,13 +4,9 @@ use rustix::{
     fs::{SeekFrom, seek},
     io::Errno,
 };
-use stillpoint_model::{Extent, geometry::CHUNK_BYTES, merge};
+use stillpoint_model::{EXTENTS_MAX, Extent, ExtentList};
 
 use crate::disk::Kind;
-
-/// Most extents of one disk. A disk with more holes than that is described more coarsely: some zeros are read, and the
-/// plan stays a few MiB whatever the disk.
-const EXTENTS_MAX: usize = 1 << 16;
 
 /// The parts of a disk that may hold anything but zeros, widened to whole chunks.
 ///
@@ -22,31 +18,16 @@ pub(crate) fn data(file: &File, kind: Kind, size_bytes: u64) -> io::Result<Vec<E
     }
 }
 
-/// Walks from extent to extent, never holding more than twice `most`.
+/// Walks from extent to extent.
 fn gather(mut next: impl FnMut(u64) -> io::Result<Option<Extent>>, size_bytes: u64, most: usize) -> io::Result<Vec<Extent>> {
-    let mut unit = CHUNK_BYTES;
-    let mut extents = Vec::new();
+    let mut extents = ExtentList::new(size_bytes, most);
     let mut offset = 0;
     while offset < size_bytes {
         let Some(extent) = next(offset)? else { break };
         offset = extent.end();
         extents.push(extent);
-        if extents.len() == 2 * most {
-            extents = coarsen(extents, &mut unit, size_bytes, most);
-        }
     }
-    Ok(coarsen(extents, &mut unit, size_bytes, most))
-}
-
-/// Widens extents to whole `unit`s, and doubles the unit until at most `most` are left.
-fn coarsen(mut extents: Vec<Extent>, unit: &mut u64, size_bytes: u64, most: usize) -> Vec<Extent> {
-    loop {
-        extents = merge(extents, *unit, size_bytes);
-        if extents.len() <= most {
-            return extents;
-        }
-        *unit *= 2;
-    }
+    Ok(extents.finish())
 }
 
 /// The first data at or after `offset`; `None` when only a hole follows.
@@ -69,6 +50,8 @@ fn next(file: &File, offset: u64) -> io::Result<Option<Extent>> {
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::FileExt;
+
+    use stillpoint_model::geometry::CHUNK_BYTES;
 
     use super::*;
 

@@ -1,4 +1,5 @@
-//! Platform `image`: disks that are raw files or block devices of this machine, and restores onto the same.
+//! Platform `image`: disks that are raw files or block devices of this machine, and restores onto the same, into qcow2 images and onto NBD
+//! exports.
 //!
 //! # Consistency
 //! A file on a file system with reflinks (XFS, btrfs, …) is cloned in one atomic step, also while its machine runs; the

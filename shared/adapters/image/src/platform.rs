@@ -2,7 +2,9 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use stillpoint_model::{Consistency, Error, JobId, Result};
-use stillpoint_ports::{Clock, DiskReader, DiskSnapshot, DiskSource, Platform, Snapshot, SnapshotRequest};
+use stillpoint_ports::{
+    Clock, DiskReader, DiskSnapshot, Ending, FoundDisk, Holding, MachineSource, Platform, Snapshot, SnapshotRequest,
+};
 
 use crate::{
     blocking::blocking,
@@ -35,7 +37,7 @@ impl ImagePlatform {
     async fn cut(&self, request: &SnapshotRequest) -> Result<Vec<Cut>> {
         let job = request.job;
         for _ in 0..ATTEMPTS {
-            let sources = request.disks.clone();
+            let sources = request.machine.disks.clone();
             let look = blocking(move || snapshot::look(&sources)).await?;
             self.clock.sleep(TICK).await;
             if let Some((made, cuts)) = blocking(move || snapshot::cut(look, job)).await? {
@@ -55,14 +57,21 @@ impl ImagePlatform {
 impl Platform for ImagePlatform {
     /// Refuses, beside what cannot be read: relative paths, folders, pipes, sockets and character devices, sizes that are
     /// 0, odd or beyond a vault's disks, images that are not raw, and one disk under two names.
-    async fn inspect(&self, disks: &[DiskSource]) -> Result<Vec<u64>> {
-        let sources = disks.to_vec();
-        blocking(move || Ok(disk::open_all(&sources)?.iter().map(|disk| disk.size_bytes).collect())).await
+    async fn inspect(&self, machine: &MachineSource) -> Result<Vec<FoundDisk>> {
+        if let Some(name) = machine.settings.keys().next() {
+            return Err(Error::invalid(format!("platform image has no setting '{}'", name.escape_debug())));
+        }
+        let sources = machine.disks.clone();
+        let found = move || {
+            let sizes: Vec<u64> = disk::open_all(&sources)?.iter().map(|disk| disk.size_bytes).collect();
+            Ok(sources.into_iter().zip(sizes).map(|(source, size_bytes)| FoundDisk { source, size_bytes }).collect())
+        };
+        blocking(found).await
     }
 
     /// After a crash in here, what was cloned is found by the job's id and removed by the next try or by `release`.
     async fn snapshot(&self, request: &SnapshotRequest) -> Result<Snapshot> {
-        let (job, sources) = (request.job, request.disks.clone());
+        let (job, sources) = (request.job, request.machine.disks.clone());
         blocking(move || snapshot::remove(job, &sources, &[])).await?;
         let cuts = self.cut(request).await?;
         let instant = self.clock.now();
@@ -74,10 +83,10 @@ impl Platform for ImagePlatform {
         }
         let disks = blocking(move || cuts.iter().map(Cut::describe).collect::<Result<Vec<_>>>()).await;
         if disks.is_err() {
-            let sources = request.disks.clone();
+            let sources = request.machine.disks.clone();
             blocking(move || snapshot::remove(job, &sources, &[])).await?;
         }
-        Ok(Snapshot { instant, obtained, disks: disks?, warnings, lasting })
+        Ok(Snapshot { warnings, ..Snapshot::new(instant, obtained, disks?, lasting) })
     }
 
     async fn open(&self, disk: &DiskSnapshot) -> Result<Box<dyn DiskReader>> {
@@ -86,10 +95,13 @@ impl Platform for ImagePlatform {
         blocking(move || Ok(Box::new(ImageReader::open(&name, size_bytes, &handle)?) as Box<dyn DiskReader>)).await
     }
 
-    async fn release(&self, job: JobId, disks: &[DiskSource], snapshot: Option<&Snapshot>) -> Result<()> {
-        let sources = disks.to_vec();
-        let disks = snapshot.iter().flat_map(|snapshot| &snapshot.disks);
-        let handles: Vec<_> = disks.map(|disk| (disk.name.clone(), disk.handle.clone())).collect();
+    async fn release(&self, job: JobId, held: Holding<'_>, _ending: Ending) -> Result<()> {
+        let (sources, handles) = match held {
+            Holding::Machine(machine) => (machine.disks.clone(), Vec::new()),
+            Holding::Snapshot(snapshot) => {
+                (Vec::new(), snapshot.disks.iter().map(|disk| (disk.name.clone(), disk.handle.clone())).collect())
+            }
+        };
         blocking(move || snapshot::remove(job, &sources, &handles)).await
     }
 }

@@ -1,9 +1,9 @@
 //! Azure Blob Storage and Google Cloud Storage.
 
-use std::{fmt::Display, sync::Arc};
+use std::fmt::Display;
 
 use object_store::{
-    ClientConfigKey, ObjectStore,
+    ClientConfigKey,
     azure::{AzureConfigKey, MicrosoftAzureBuilder},
     gcp::{GoogleCloudStorageBuilder, GoogleConfigKey},
 };
@@ -12,7 +12,8 @@ use url::Url;
 
 use crate::{
     limits::DailyLimits,
-    open::{CONNECT_SECONDS, REQUEST_SECONDS, retries},
+    open::{CONNECT_SECONDS, Opened, REQUEST_SECONDS, retries},
+    pace::PacedConnector,
     s3::clear_text,
     settings::{Environment, Settings, refused},
 };
@@ -23,7 +24,7 @@ const AZURE_NAMES: [&str; 3] = ["account", "endpoint", "allow_http"];
 const AZURE_ALLOW_HTTP: AzureConfigKey = AzureConfigKey::Client(ClientConfigKey::AllowHttp);
 
 /// Opens the container of `url`, which has no parameters left in it.
-pub(crate) fn azure(url: &Url, mut settings: Settings, environment: &Environment) -> Result<Arc<dyn ObjectStore>> {
+pub(crate) fn azure(url: &Url, mut settings: Settings, environment: &Environment) -> Result<Opened> {
     let mut builder = MicrosoftAzureBuilder::new();
     for (key, value) in environment.keys::<AzureConfigKey>("AZURE_") {
         builder = builder.with_config(key, value);
@@ -34,6 +35,7 @@ pub(crate) fn azure(url: &Url, mut settings: Settings, environment: &Environment
     builder = builder
         .with_url(url.as_str())
         .with_retry(retries())
+        .with_http_connector(PacedConnector::default())
         .with_config(AzureConfigKey::Client(ClientConfigKey::Timeout), format!("{REQUEST_SECONDS} seconds"))
         .with_config(AzureConfigKey::Client(ClientConfigKey::ConnectTimeout), format!("{CONNECT_SECONDS} seconds"));
     if let Some(account) = settings.text("account") {
@@ -50,11 +52,11 @@ pub(crate) fn azure(url: &Url, mut settings: Settings, environment: &Environment
         clear_text(&endpoint, builder.get_config_value(&AZURE_ALLOW_HTTP).is_some_and(|value| value == "true"))?;
     }
     settings.finish(&[&AZURE_NAMES[..], &DailyLimits::NAMES].concat())?;
-    Ok(Arc::new(builder.build().map_err(|error| unusable("Azure", error))?))
+    Ok(Opened::of(builder.build().map_err(|error| unusable("Azure", error))?))
 }
 
 /// Opens the bucket of `url`, which has no parameters left in it.
-pub(crate) fn google(url: &Url, settings: Settings, environment: &Environment) -> Result<Arc<dyn ObjectStore>> {
+pub(crate) fn google(url: &Url, settings: Settings, environment: &Environment) -> Result<Opened> {
     let mut builder = GoogleCloudStorageBuilder::new();
     for (key, value) in environment.keys::<GoogleConfigKey>("GOOGLE_") {
         builder = builder.with_config(key, value);
@@ -66,9 +68,10 @@ pub(crate) fn google(url: &Url, settings: Settings, environment: &Environment) -
     builder = builder
         .with_url(url.as_str())
         .with_retry(retries())
+        .with_http_connector(PacedConnector::default())
         .with_config(GoogleConfigKey::Client(ClientConfigKey::Timeout), format!("{REQUEST_SECONDS} seconds"))
         .with_config(GoogleConfigKey::Client(ClientConfigKey::ConnectTimeout), format!("{CONNECT_SECONDS} seconds"));
-    Ok(Arc::new(builder.build().map_err(|error| unusable("Google Cloud Storage", error))?))
+    Ok(Opened::of(builder.build().map_err(|error| unusable("Google Cloud Storage", error))?))
 }
 
 /// The builders' own messages name the setting; of values they show none that is secret.

@@ -29,6 +29,10 @@ impl Store {
         drop(stream);
         let error = classify("write", name, error);
         match error.kind() {
+            // A directory is made where there is none, so the file that was to become the object is what is gone.
+            ErrorKind::Missing if self.directory.is_some() => {
+                Err(Error::unavailable(format!("cannot write {name}: what was written of it was removed")).with_source(error))
+            }
             // The store understood and refused: nothing was written.
             ErrorKind::Denied | ErrorKind::Invalid | ErrorKind::Missing => Err(error),
             _ => self.settle(name, size_bytes, &head, error).await,

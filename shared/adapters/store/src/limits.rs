@@ -19,7 +19,7 @@ const TIME_ZONE: (&str, &str) = ("time_zone", "STILLPOINT_LIMITS_TIME_ZONE");
 
 /// What a store may be asked for; each is without limit by default.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Limits {
+pub struct Limits {
     /// Requests begun in one second.
     pub requests_per_second: Option<NonZeroU32>,
     /// Bytes of bodies, read and written, in one second.

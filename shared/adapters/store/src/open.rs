@@ -1,7 +1,8 @@
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use object_store::{
-    BackoffConfig, ObjectStore, ObjectStoreScheme, RetryConfig, local::LocalFileSystem, memory::InMemory, path::Path,
+    BackoffConfig, ObjectStore, ObjectStoreScheme, RetryConfig, local::LocalFileSystem, memory::InMemory,
+    multipart::MultipartStore, path::Path,
 };
 use stillpoint_model::{Error, Result};
 use stillpoint_ports::Clock;
@@ -65,6 +66,8 @@ impl Store {
     pub fn open_in(url: &str, access: Access, environment: &Environment, clock: Arc<dyn Clock>) -> Result<Self> {
         let mut parsed = Url::parse(url).map_err(|error| invalid(url, error))?;
         let mut settings = Settings::of(&parsed)?;
+        let named = settings.text("credentials").map(|name| environment.of(&name));
+        let environment = named.as_ref().unwrap_or(environment);
         let throttle = Throttle::new(DailyLimits::take(&mut settings, environment)?, clock);
         parsed.set_query(None);
         parsed.set_fragment(None);
@@ -74,7 +77,7 @@ impl Store {
         }
         let (scheme, prefix) = ObjectStoreScheme::parse(&parsed).map_err(|error| invalid(url, error))?;
         install_tls_provider();
-        let (inner, prefix): (Arc<dyn ObjectStore>, Path) = match scheme {
+        let opened = match scheme {
             ObjectStoreScheme::Local => {
                 settings.finish(&DailyLimits::NAMES)?;
                 let (local, path) = directory(url, &parsed, access)?;
@@ -84,14 +87,27 @@ impl Store {
             }
             ObjectStoreScheme::Memory => {
                 settings.finish(&DailyLimits::NAMES)?;
-                (Arc::new(InMemory::new()), prefix)
+                Opened::of(InMemory::new())
             }
-            ObjectStoreScheme::AmazonS3 => (s3::open(&parsed, settings, environment)?, prefix),
-            ObjectStoreScheme::MicrosoftAzure => (cloud::azure(&parsed, settings, environment)?, prefix),
-            ObjectStoreScheme::GoogleCloudStorage => (cloud::google(&parsed, settings, environment)?, prefix),
+            ObjectStoreScheme::AmazonS3 => s3::open(&parsed, settings, environment)?,
+            ObjectStoreScheme::MicrosoftAzure => cloud::azure(&parsed, settings, environment)?,
+            ObjectStoreScheme::GoogleCloudStorage => cloud::google(&parsed, settings, environment)?,
             _ => return Err(invalid(url, "no such kind of store")),
         };
-        Ok(Self::new(inner, prefix, &shown(url)).limited(throttle))
+        Ok(Self::new(opened.objects, prefix, &shown(url)).in_parts(opened.parts).limited(throttle))
+    }
+}
+
+/// A client of a store, by what it can do.
+pub(crate) struct Opened {
+    pub objects: Arc<dyn ObjectStore>,
+    pub parts: Arc<dyn MultipartStore>,
+}
+
+impl Opened {
+    pub(crate) fn of(client: impl ObjectStore + MultipartStore) -> Self {
+        let client = Arc::new(client);
+        Self { objects: client.clone(), parts: client }
     }
 }
 

@@ -10,7 +10,8 @@ use url::Url;
 use crate::{
     limits::DailyLimits,
     object_lock::{LockedCreates, Retention},
-    open::{CONNECT_SECONDS, REQUEST_SECONDS, retries},
+    open::{CONNECT_SECONDS, Opened, REQUEST_SECONDS, retries},
+    pace::PacedConnector,
     settings::{Environment, Settings, refused},
 };
 
@@ -23,7 +24,7 @@ const LOCK_DAYS_MAX: u32 = 36_500;
 const ALLOW_HTTP: AmazonS3ConfigKey = AmazonS3ConfigKey::Client(ClientConfigKey::AllowHttp);
 
 /// Opens the bucket of `url`, which has no parameters left in it.
-pub(crate) fn open(url: &Url, mut settings: Settings, environment: &Environment) -> Result<Arc<dyn ObjectStore>> {
+pub(crate) fn open(url: &Url, mut settings: Settings, environment: &Environment) -> Result<Opened> {
     let mut builder = AmazonS3Builder::new();
     for (key, value) in environment.keys::<AmazonS3ConfigKey>("AWS_") {
         builder = builder.with_config(key, value);
@@ -31,6 +32,7 @@ pub(crate) fn open(url: &Url, mut settings: Settings, environment: &Environment)
     builder = builder
         .with_url(url.as_str())
         .with_retry(retries())
+        .with_http_connector(PacedConnector::default())
         .with_config(AmazonS3ConfigKey::Client(ClientConfigKey::Timeout), format!("{REQUEST_SECONDS} seconds"))
         .with_config(AmazonS3ConfigKey::Client(ClientConfigKey::ConnectTimeout), format!("{CONNECT_SECONDS} seconds"));
     builder = place(builder, url, &mut settings)?;
@@ -43,13 +45,15 @@ pub(crate) fn open(url: &Url, mut settings: Settings, environment: &Environment)
     }
     settings.finish(&[&NAMES[..], &DailyLimits::NAMES].concat())?;
     let plain = Arc::new(builder.clone().build().map_err(unusable)?);
-    Ok(match retention {
+    let parts = plain.clone();
+    let objects: Arc<dyn ObjectStore> = match retention {
         None => plain,
         Some(retention) => {
             let allow_http = builder.get_config_value(&ALLOW_HTTP).is_some_and(|value| value == "true");
             Arc::new(LockedCreates::new(plain, builder, allow_http, retention))
         }
-    })
+    };
+    Ok(Opened { objects, parts })
 }
 
 /// The builder's own messages name the setting; of values they show none that is secret.

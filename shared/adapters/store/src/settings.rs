@@ -3,6 +3,9 @@ use std::{collections::BTreeMap, env, str::FromStr};
 use stillpoint_model::{Error, Result};
 use url::Url;
 
+/// What the variables of clouds begin with.
+const CLOUDS: [&str; 3] = ["AWS_", "AZURE_", "GOOGLE_"];
+
 /// Environment variables, passed in so that a store depends on nothing else of the process.
 #[derive(Clone, Default)]
 pub struct Environment(BTreeMap<String, String>);
@@ -12,6 +15,17 @@ impl Environment {
     #[must_use]
     pub fn of_process() -> Self {
         env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))).collect()
+    }
+
+    /// The same, but with those variables of the clouds alone that begin with `NAME_`, without that beginning: two vaults of one kind of
+    /// cloud may need different credentials.
+    pub(crate) fn of(&self, name: &str) -> Self {
+        let own = |variable: &str| variable.strip_prefix(name)?.strip_prefix('_').map(str::to_owned);
+        let is_clouds = |variable: &str| CLOUDS.iter().any(|cloud| variable.starts_with(cloud));
+        let others = self.0.iter().filter(|(variable, _)| !is_clouds(variable));
+        let mut variables: BTreeMap<String, String> = others.map(|(name, value)| (name.clone(), value.clone())).collect();
+        variables.extend(self.0.iter().filter_map(|(name, value)| Some((own(name)?, value.clone()))));
+        Self(variables)
     }
 
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
@@ -107,6 +121,16 @@ mod tests {
         ] {
             assert_eq!(shown(url), expected);
         }
+    }
+
+    #[test]
+    fn credentials_by_name_are_those_of_no_other() {
+        let variables = [("AWS_ACCESS_KEY_ID", "a"), ("AWS_SESSION_TOKEN", "t"), ("PAIR_AWS_ACCESS_KEY_ID", "b"), ("HOME", "/h")];
+        let all: Environment = variables.map(|(name, value)| (name.to_owned(), value.to_owned())).into_iter().collect();
+        let pair = all.of("PAIR");
+        let found = ["AWS_ACCESS_KEY_ID", "AWS_SESSION_TOKEN", "HOME"].map(|name| pair.get(name));
+        assert_eq!(found, [Some("b"), None, Some("/h")]);
+        assert_eq!(all.of("OTHER").get("AWS_ACCESS_KEY_ID"), None);
     }
 
     #[test]

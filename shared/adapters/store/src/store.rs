@@ -2,7 +2,7 @@ use std::{fmt, ops::Range, sync::Arc, time::SystemTime};
 
 use bytes::Bytes;
 use futures_util::TryStreamExt;
-use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, path::Path};
+use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, multipart::MultipartStore, path::Path};
 use stillpoint_model::{Error, ErrorKind, Requests, Result};
 
 use crate::{
@@ -36,6 +36,8 @@ pub struct Listing {
 #[derive(Clone)]
 pub struct Store {
     pub(crate) inner: Arc<dyn ObjectStore>,
+    /// Where the store has objects in parts.
+    pub(crate) parts: Option<Arc<dyn MultipartStore>>,
     prefix: Path,
     url: Arc<str>,
     meter: Arc<Meter>,
@@ -54,12 +56,17 @@ impl Store {
     /// A store over `inner`, whose objects all lie under `prefix`; `url` is how messages call it.
     pub fn new(inner: Arc<dyn ObjectStore>, prefix: Path, url: &str) -> Self {
         let throttle = Arc::new(Throttle::unlimited());
-        Self { inner, prefix, url: url.into(), meter: Arc::default(), throttle, directory: None }
+        Self { inner, parts: None, prefix, url: url.into(), meter: Arc::default(), throttle, directory: None }
     }
 
     /// The same store, which makes callers wait where they, or those with clones of it, would go beyond the limits.
     pub(crate) fn limited(self, throttle: Throttle) -> Self {
         Self { throttle: Arc::new(throttle), ..self }
+    }
+
+    /// The same store, which takes objects in parts, too.
+    pub(crate) fn in_parts(self, parts: Arc<dyn MultipartStore>) -> Self {
+        Self { parts: Some(parts), ..self }
     }
 
     /// The same store, whose objects lie in a directory that must be there: it may be a mount that comes and goes.
@@ -146,11 +153,15 @@ impl Store {
     /// # Errors
     /// `missing`; `unavailable`, `denied`.
     pub async fn size(&self, name: &str) -> Result<u64> {
+        self.head(name).await.map(|meta| meta.size)
+    }
+
+    pub(crate) async fn head(&self, name: &str) -> Result<ObjectMeta> {
         self.count(Requests { head: 1, ..Requests::default() });
         let _stream = self.throttle.begin(0).await;
         let path = self.path(name)?;
         match self.inner.head(&path).await.map_err(|error| classify("look up", name, error)) {
-            Ok(meta) => Ok(meta.size),
+            Ok(meta) => Ok(meta),
             Err(error) if matches!(error.kind(), ErrorKind::Denied | ErrorKind::Invalid) => {
                 // The answer to a HEAD has no room for a reason; the one to a GET has.
                 self.count(Requests { get: 1, ..Requests::default() });

@@ -71,7 +71,7 @@ impl Daily {
 
 /// Makes callers wait where they would go beyond the limits. Those that wait when the time of day brings other limits wait for
 /// these, after a second at most.
-pub(crate) struct Throttle {
+pub struct Throttle {
     uptime: Uptime,
     otherwise: Gate,
     daily: Option<Daily>,
@@ -82,7 +82,7 @@ pub(crate) struct Throttle {
 }
 
 /// A request that is under way while this lives.
-pub(crate) struct Stream<'a>(&'a watch::Sender<u32>);
+pub struct Stream<'a>(&'a watch::Sender<u32>);
 
 impl Drop for Stream<'_> {
     fn drop(&mut self) {
@@ -93,8 +93,15 @@ impl Drop for Stream<'_> {
 impl Throttle {
     /// Nobody waits.
     pub(crate) fn unlimited() -> Self {
+        Self::of(Limits::default())
+    }
+
+    /// The same limits at all times.
+    #[must_use]
+    pub fn of(limits: Limits) -> Self {
         let uptime = Uptime(Instant::now());
-        Self { uptime, otherwise: Gate::default(), daily: None, turn: Mutex::default(), under_way: watch::Sender::default() }
+        let otherwise = Gate::new(limits, &uptime);
+        Self { uptime, otherwise, daily: None, turn: Mutex::default(), under_way: watch::Sender::default() }
     }
 
     /// `clock` shows the time of day.
@@ -111,7 +118,7 @@ impl Throttle {
     }
 
     /// Returns when one more request with `bytes` bytes of body may begin.
-    pub(crate) async fn begin(&self, bytes: u64) -> Stream<'_> {
+    pub async fn begin(&self, bytes: u64) -> Stream<'_> {
         let stream = self.stream().await;
         self.request().await;
         self.bytes(bytes).await;

@@ -34,17 +34,7 @@ impl Policy {
     /// The first fault, in the order of the fields.
     pub fn check(&self) -> Checked {
         self.applies_to.check()?;
-        ensure(self.schedules.len() <= LIST_MAX, || "schedule".to_owned(), || format!("more than {LIST_MAX} schedules"))?;
-        for (place, schedule) in self.schedules.iter().enumerate() {
-            schedule.check(&format!("schedule[{place}]"))?;
-        }
-        // Days, weeks and months of retention are local: with two zones it would be open whose.
-        let odd = self.schedules.iter().position(|schedule| schedule.time_zone != self.time_zone());
-        ensure(
-            odd.is_none(),
-            || format!("schedule[{}].time_zone", odd.unwrap_or_default()),
-            || format!("all schedules of a policy are in one time zone, here {}; retention counts its days", self.time_zone()),
-        )?;
+        check_schedules(&self.schedules)?;
         self.retention.check()?;
         self.limits.check()
     }
@@ -68,8 +58,29 @@ impl Policy {
     /// # Errors
     /// The database has no such zone, or the system has no database.
     pub fn zone(&self) -> Result<TimeZone, PolicyError> {
-        zone(self.time_zone(), || "schedule[0].time_zone".to_owned())
+        schedules_zone(self.time_zone())
     }
+}
+
+/// Checks a list of schedules, each and together.
+pub(super) fn check_schedules(schedules: &[Schedule]) -> Checked {
+    ensure(schedules.len() <= LIST_MAX, || "schedule".to_owned(), || format!("more than {LIST_MAX} schedules"))?;
+    for (place, schedule) in schedules.iter().enumerate() {
+        schedule.check(&format!("schedule[{place}]"))?;
+    }
+    // Days, weeks and months of a policy's retention are local: with two zones it would be open whose.
+    let first = schedules.first().map_or("UTC", |schedule| &schedule.time_zone);
+    let odd = schedules.iter().position(|schedule| schedule.time_zone != first);
+    ensure(
+        odd.is_none(),
+        || format!("schedule[{}].time_zone", odd.unwrap_or_default()),
+        || format!("all schedules here are in one time zone, {first}; a policy's retention counts its days"),
+    )
+}
+
+/// The zone of a list of schedules.
+pub(super) fn schedules_zone(name: &str) -> Result<TimeZone, PolicyError> {
+    zone(name, || "schedule[0].time_zone".to_owned())
 }
 
 fn zone(name: &str, field: impl FnOnce() -> String) -> Result<TimeZone, PolicyError> {

@@ -14,7 +14,12 @@ use std::iter::Peekable;
 
 use jiff::{SignedDuration, Timestamp, civil::Date, tz::TimeZone};
 
-use super::{DaySpan, LATE_TICKS, Policy, PolicyError, Schedule, Share, Slot, clock_face::DAY_MINUTES, local};
+use super::{
+    DaySpan, LATE_TICKS, Policy, PolicyError, Schedule, Share, Slot,
+    check::{check_schedules, schedules_zone},
+    clock_face::DAY_MINUTES,
+    local,
+};
 use crate::policy::TimeOfDay;
 
 /// How long a slot without a window can be caught up.
@@ -55,6 +60,26 @@ impl Timetable {
     /// The policy's zone is not in the system's time zone database.
     pub fn new(policy: &Policy) -> Result<Self, PolicyError> {
         Ok(Self { zone: policy.zone()?, schedules: policy.schedules.clone() })
+    }
+
+    /// The timetable of these schedules, which are checked.
+    ///
+    /// # Errors
+    /// The first thing that is wrong with them; its field begins with `schedule`.
+    pub fn of(schedules: Vec<Schedule>) -> Result<Self, PolicyError> {
+        check_schedules(&schedules)?;
+        let name = schedules.first().map_or("UTC", |schedule| &schedule.time_zone);
+        Ok(Self { zone: schedules_zone(name)?, schedules })
+    }
+
+    /// Whether anything has come due after `since` and by `now` that may start at `now`: what is late waits for the end of a blackout of
+    /// its schedule. However many have come due, they are one.
+    #[must_use]
+    pub fn owes(&self, since: Timestamp, now: Timestamp) -> bool {
+        self.schedules.iter().any(|schedule| {
+            let is_late = dues(&self.zone, schedule, since).next().is_some_and(|due| due <= now);
+            is_late && !schedule.not_between.iter().any(|blackout| blackout.covers_instant(&self.zone, now))
+        })
     }
 
     /// The slots due after `after`, without end, earliest first, for a machine with this share of the windows.

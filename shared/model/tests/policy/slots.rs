@@ -158,3 +158,16 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_was_missed_is_owed_once_and_not_in_a_blackout() {
+    let table = timetable(&json!([{ "daily": "03:00", "not_between": ["08:00-18:00"] }]));
+    let owes = |since: &str, now: &str| table.owes(at(since), at(now));
+    assert!(!owes("2026-06-01T03:00:00Z", "2026-06-02T02:59:59Z"), "what it was looked at for is none of it");
+    assert!(owes("2026-06-01T03:00:00Z", "2026-06-02T03:00:00Z"), "when it is due");
+    assert!(owes("2026-06-01T03:00:00Z", "2026-06-09T07:59:00Z"), "later, too");
+    assert!(!owes("2026-06-01T03:00:00Z", "2026-06-09T08:00:00Z"), "but not in the blackout");
+    assert!(owes("2026-06-01T03:00:00Z", "2026-06-09T18:00:00Z"), "after it");
+    assert!(!owes("2026-06-09T18:00:00Z", "2026-06-09T19:00:00Z"), "eight of them are one");
+    assert!(!timetable(&json!([])).owes(at("2026-06-01T03:00:00Z"), at("2027-06-01T03:00:00Z")));
+}

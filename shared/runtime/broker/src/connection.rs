@@ -2,7 +2,7 @@ use std::{sync::Arc, time::Duration};
 
 use lapin::{
     Connection, ConnectionProperties, DefaultConnectionBuilder, ErrorKind as Amqp,
-    protocol::{AMQPErrorKind, AMQPSoftError},
+    protocol::{AMQPErrorKind, AMQPHardError, AMQPSoftError},
     tcp::OwnedTLSConfig,
     uri::AMQPUri,
 };
@@ -67,8 +67,7 @@ impl Broker {
         let refused = match error.kind() {
             Amqp::ProtocolError(amqp) => matches!(
                 amqp.kind(),
-                AMQPErrorKind::Soft(AMQPSoftError::ACCESSREFUSED)
-                    | AMQPErrorKind::Hard(lapin::protocol::AMQPHardError::NOTALLOWED)
+                AMQPErrorKind::Soft(AMQPSoftError::ACCESSREFUSED) | AMQPErrorKind::Hard(AMQPHardError::NOTALLOWED)
             ),
             _ => false,
         };
@@ -79,4 +78,11 @@ impl Broker {
             Error::unavailable(message).with_source(error)
         }
     }
+}
+
+/// Whether a broker that is there says that it cannot do just now what it was asked, and closes the connection: RabbitMQ does while it
+/// starts, and while a queue has no leader.
+pub(crate) fn is_momentary(error: &lapin::Error) -> bool {
+    let Amqp::ProtocolError(amqp) = error.kind() else { return false };
+    matches!(amqp.kind(), AMQPErrorKind::Hard(AMQPHardError::INTERNALERROR))
 }

@@ -13,6 +13,7 @@ use tokio::{sync::Mutex, time::Instant};
 
 use crate::{
     Broker, Topology,
+    connection::is_momentary,
     topology::{EXCHANGE, retry_exchange},
 };
 
@@ -162,16 +163,25 @@ impl Publisher {
             return Ok(link.channel.clone());
         }
         *link = None;
-        let connection = self.broker.connect(&format!("{} (publishing)", self.source)).await?;
-        let prepare = async {
-            let channel = connection.create_channel().await?;
-            self.topology.declare(&channel).await?;
-            channel.confirm_select(ConfirmSelectOptions::default()).await?;
-            Ok(channel)
-        };
-        let prepared = tokio::time::timeout(CONFIRM, prepare).await.map_err(|_| self.silent())?;
-        let channel: Channel = prepared.map_err(|error: lapin::Error| self.broker.explain("cannot declare queues on", error))?;
-        *link = Some(Link { connection, channel: channel.clone(), used: Instant::now() });
+        let deadline = Instant::now() + CONFIRM.min(self.patience);
+        loop {
+            let connection = self.broker.connect(&format!("{} (publishing)", self.source)).await?;
+            let prepared = tokio::time::timeout(CONFIRM, self.prepare(&connection)).await.map_err(|_| self.silent())?;
+            match prepared {
+                Ok(channel) => {
+                    *link = Some(Link { connection, channel: channel.clone(), used: Instant::now() });
+                    return Ok(channel);
+                }
+                Err(error) if is_momentary(&error) && Instant::now() + PAUSE < deadline => tokio::time::sleep(PAUSE).await,
+                Err(error) => return Err(self.broker.explain("cannot declare queues on", error)),
+            }
+        }
+    }
+
+    async fn prepare(&self, connection: &Connection) -> lapin::Result<Channel> {
+        let channel = connection.create_channel().await?;
+        self.topology.declare(&channel).await?;
+        channel.confirm_select(ConfirmSelectOptions::default()).await?;
         Ok(channel)
     }
 

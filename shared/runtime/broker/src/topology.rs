@@ -57,7 +57,13 @@ impl FromStr for Site {
 const fn shards(function: Function) -> u32 {
     match function {
         Function::Schedule => 0,
-        Function::Snapshot | Function::Commit | Function::Prune | Function::Collect | Function::Verify | Function::Notify => 1,
+        Function::Snapshot
+        | Function::Commit
+        | Function::Prune
+        | Function::Collect
+        | Function::Verify
+        | Function::Replicate
+        | Function::Notify => 1,
         Function::Transfer | Function::Restore => SHARDS,
     }
 }

@@ -222,7 +222,7 @@ impl Worker {
                 u16::try_from(self.options.in_flight.div_ceil(SHARDS as usize)).unwrap_or(1)
             }
             // Each holds a whole pack in memory, or works through the whole vault.
-            Function::Verify | Function::Prune | Function::Collect => 1,
+            Function::Verify | Function::Replicate | Function::Prune | Function::Collect => 1,
             Function::Schedule | Function::Snapshot | Function::Commit | Function::Notify => {
                 self.options.prefetch.unwrap_or(LIGHT_PREFETCH)
             }
@@ -232,7 +232,7 @@ impl Worker {
     /// Handles one message and acknowledges it after its effects are confirmed.
     async fn carry(&self, place: &Place, delivery: Delivery) {
         let permit = match place.function {
-            Function::Transfer | Function::Restore | Function::Verify => self.heavy.acquire().await.ok(),
+            Function::Transfer | Function::Restore | Function::Verify | Function::Replicate => self.heavy.acquire().await.ok(),
             Function::Schedule
             | Function::Snapshot
             | Function::Commit

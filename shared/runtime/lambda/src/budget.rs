@@ -12,9 +12,13 @@ const fn needed(function: Function) -> Duration {
     match function {
         // A segment is mostly 64 to 512 MiB of disk; one that takes longer is dropped when the time is over, and retried.
         // Notify gives a receiver that is slow or away nearly a minute.
-        Function::Transfer | Function::Restore | Function::Verify | Function::Prune | Function::Collect | Function::Notify => {
-            Duration::from_secs(60)
-        }
+        Function::Transfer
+        | Function::Restore
+        | Function::Verify
+        | Function::Replicate
+        | Function::Prune
+        | Function::Collect
+        | Function::Notify => Duration::from_secs(60),
         Function::Schedule | Function::Snapshot | Function::Commit => Duration::from_secs(10),
     }
 }

@@ -1,14 +1,15 @@
 use std::{fs, path::Path, sync::Arc};
 
 use stillpoint_format::{KEY_FILE_BYTES_MAX, Secret, parse_key_file};
-use stillpoint_image::{ImagePlatform, ImageTarget};
+use stillpoint_image::ImagePlatform;
 use stillpoint_jobs::{Engine, Wiring};
 use stillpoint_kms::Kms;
 use stillpoint_model::{Error, Result, VaultId};
 use stillpoint_ports::{Clock, Platforms, Random};
+use stillpoint_staging::Staging;
 use stillpoint_store::{Access, Store};
 use stillpoint_system::CpuPool;
-use stillpoint_vault::Vault;
+use stillpoint_vault::{ByUrl, Vault};
 
 use crate::settings::Settings;
 
@@ -31,8 +32,9 @@ pub async fn open(settings: &Settings, clock: Arc<dyn Clock>, random: Arc<dyn Ra
     };
     Ok(Wiring {
         engine: Engine::new(vault),
-        platforms: Platforms::default().with("image", Arc::new(ImagePlatform::new(clock))),
-        target: Arc::new(ImageTarget::new()),
+        platforms: Platforms::default().with("image", Arc::new(ImagePlatform::new(Arc::clone(&clock)))),
+        target: Arc::new(Staging::new(Arc::clone(&clock))),
+        regions: Arc::new(ByUrl(clock)),
         cpu: Arc::new(CpuPool::default()),
         progress: Arc::new(()),
         level: LEVEL,

@@ -168,14 +168,15 @@ impl Simulation {
         let pause = HOUR + self.below(4 * DAY);
         self.trace.step(now, &format!("the site is dark for {} s", pause / SECOND));
         self.tally.fault("site without power");
-        self.dark_until = now + pause;
+        // What was put off until an earlier outage is over comes no sooner for a later, shorter one.
+        self.dark_until = self.dark_until.max(now + pause);
         self.broker.out_until = self.broker.out_until.max(self.dark_until);
         self.world.platform.crash();
         (0..WORKERS as usize).try_for_each(|place| self.kill(place))
     }
 
     /// A process dies with all it is doing, and another is started in its place.
-    fn kill(&mut self, place: usize) -> Result<()> {
+    pub(super) fn kill(&mut self, place: usize) -> Result<()> {
         let process = self.workers[place].process;
         self.trace.step(self.time.now(), &format!("process {process} dies"));
         self.tally.fault("process killed");

@@ -1,6 +1,6 @@
 use std::{
-    fs::{self, Metadata, OpenOptions},
-    io::ErrorKind,
+    fs::{self, File, Metadata, OpenOptions},
+    io::{self, ErrorKind},
     os::unix::fs::{FileTypeExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
@@ -9,6 +9,7 @@ use rustix::fs::OFlags;
 use stillpoint_model::{Error, JobId, Result};
 use stillpoint_ports::TargetDisk;
 
+use super::{daemon::Daemon, location::Location, qcow2};
 use crate::{
     disk::open_read,
     hidden::{self, PARTIAL},
@@ -20,6 +21,8 @@ use crate::{
 pub(crate) enum Place {
     File(FilePlace),
     Device(PathBuf),
+    /// An export, which is looked at over its connection.
+    Export,
 }
 
 /// A file, to be or to be replaced.
@@ -29,7 +32,9 @@ pub(crate) struct FilePlace {
     /// Its name until it is complete.
     pub(crate) partial: PathBuf,
     /// What has the final name now.
-    pub(crate) present: Option<Metadata>,
+    pub(crate) present: Option<Box<Metadata>>,
+    /// Who writes the partial file, where that is a qcow2 image.
+    pub(crate) daemon: Option<Daemon>,
 }
 
 impl Place {
@@ -39,13 +44,18 @@ impl Place {
     /// `invalid` when nothing can be restored there, whatever is permitted; `denied` when one may not look.
     pub(crate) fn of(job: JobId, disk: &TargetDisk) -> Result<Self> {
         let label = label(&disk.name, &disk.location);
-        let path = Path::new(&disk.location);
-        if !path.is_absolute() {
-            return Err(Error::invalid(format!("{label} is not an absolute path; give one that begins with '/'")));
-        }
+        let (path, is_qcow2) = match Location::of(disk)? {
+            Location::Raw(path) => (path, false),
+            Location::Qcow2(path) => (path, true),
+            Location::Export(..) => return Ok(Self::Export),
+        };
+        let path = path.as_path();
         let invalid = |what: &str| Err(Error::invalid(format!("{label} {what}; name a file or a block device")));
         let present = match fs::metadata(path) {
             // Links to devices are how devices are named (/dev/disk/by-id/…, /dev/<group>/<volume>).
+            Ok(metadata) if metadata.file_type().is_block_device() && is_qcow2 => {
+                return Err(Error::invalid(format!("{label} is a block device, which gets raw disks; give its path alone")));
+            }
             Ok(metadata) if metadata.file_type().is_block_device() => return Ok(Self::Device(hidden::resolve(path))),
             Ok(metadata) => Some(metadata),
             Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => None,
@@ -57,8 +67,10 @@ impl Place {
             _ if fs::symlink_metadata(path).is_ok_and(|found| found.is_symlink()) => return invalid("is a symbolic link"),
             _ => {}
         }
-        let partial = hidden::sibling(path, job, PARTIAL).map_err(|error| error.context(label))?;
-        Ok(Self::File(FilePlace { path: path.to_path_buf(), partial, present }))
+        let partial = hidden::sibling(path, job, PARTIAL).map_err(|error| error.context(&label))?;
+        let daemon = is_qcow2.then(|| Daemon::of(job, disk, path)).transpose().map_err(|error| error.context(&label))?;
+        let present = present.map(Box::new);
+        Ok(Self::File(FilePlace { path: path.to_path_buf(), partial, present, daemon }))
     }
 }
 
@@ -66,6 +78,11 @@ impl FilePlace {
     /// The folder it goes to.
     pub(crate) fn folder(&self) -> &Path {
         self.path.parent().unwrap_or(Path::new("/"))
+    }
+
+    /// The size of a file at this place, as a guest sees it.
+    pub(crate) fn size_bytes(&self, file: &File) -> io::Result<u64> {
+        if self.daemon.is_some() { qcow2::size_bytes(file) } else { Ok(file.metadata()?.len()) }
     }
 
     /// Refuses to replace the file of a running machine, which would be left on a file without a name.

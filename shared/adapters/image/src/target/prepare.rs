@@ -10,11 +10,15 @@ use std::{
     time::Duration,
 };
 
-use rustix::fs::{Access, AtFlags, CWD, OFlags, accessat, statvfs};
-use stillpoint_model::{Error, JobId, Result};
+use rustix::fs::{Access, AtFlags, CWD, OFlags, accessat};
+use stillpoint_model::{Error, Extent, JobId, Result};
 use stillpoint_ports::TargetDisk;
 
-use super::place::{FilePlace, MACHINE, Place, in_use, open_options};
+use super::{
+    place::{FilePlace, MACHINE, Place, in_use, open_options},
+    probe::free_bytes,
+    qcow2,
+};
 use crate::{
     device,
     disk::Kind,
@@ -40,6 +44,7 @@ pub(crate) fn check(job: JobId, disks: &[TargetDisk]) -> Result<Vec<Place>> {
         match place {
             Place::File(place) => check_file(disk, place)?,
             Place::Device(path) => check_device(disk, path)?,
+            Place::Export => {}
         }
     }
     check_space(disks, &places)?;
@@ -53,9 +58,8 @@ pub(crate) fn prepare(job: JobId, disks: &[TargetDisk]) -> Result<Made> {
     let mut made = Made::default();
     for (disk, place) in disks.iter().zip(&places) {
         if let Place::File(place) = place {
-            create(&place.partial, disk.size_bytes, &mut made).map_err(|error| {
-                Error::from(error).context(format!("{}: cannot make its file", label(&disk.name, &disk.location)))
-            })?;
+            create(place, job, disk.size_bytes, &mut made)
+                .map_err(|error| error.context(format!("{}: cannot make its file", label(&disk.name, &disk.location))))?;
         }
     }
     Ok(made)
@@ -66,10 +70,12 @@ fn check_distinct(disks: &[TargetDisk], places: &[Place]) -> Result<()> {
     let mut keys = HashSet::new();
     for (disk, place) in disks.iter().zip(places) {
         let (path, present) = match place {
-            Place::File(place) => {
-                (hidden::resolve(place.folder()).join(place.path.file_name().unwrap_or_default()), place.present.clone())
-            }
+            Place::File(place) => (
+                hidden::resolve(place.folder()).join(place.path.file_name().unwrap_or_default()),
+                place.present.as_deref().cloned(),
+            ),
             Place::Device(path) => (path.clone(), fs::metadata(path).ok()),
+            Place::Export => (PathBuf::from(&disk.location), None),
         };
         // By path for what does not exist yet, by number for what has several names.
         let key = present.and_then(|metadata| Some(Kind::of(&metadata)?.key(&metadata)));
@@ -115,15 +121,28 @@ fn check_device(disk: &TargetDisk, path: &Path) -> Result<()> {
     }
     let size_bytes = device::size_bytes(&device).map_err(context)?;
     if size_bytes < disk.size_bytes {
-        let needed = disk.size_bytes;
-        return Err(Error::invalid(format!(
-            "{label} has {size_bytes} bytes and the disk {needed}; give a device that is as large"
-        )));
+        return Err(too_small(&label, size_bytes, disk.size_bytes));
     }
     if !disk.overwrite && !ends_are_zero(&device, size_bytes).map_err(context)? {
-        return Err(Error::conflict(format!("{label} holds data; give --overwrite to replace it")));
+        return Err(holds_data(&label));
     }
     Ok(())
+}
+
+/// The refusal of a device or an export that the disk does not fit.
+pub(crate) fn too_small(label: &str, size_bytes: u64, needed: u64) -> Error {
+    Error::invalid(format!("{label} has {size_bytes} bytes and the disk {needed}; give one that is as large"))
+}
+
+/// The refusal of a device or an export that is in use for something else, as its ends show.
+pub(crate) fn holds_data(label: &str) -> Error {
+    Error::conflict(format!("{label} holds data; give --overwrite to replace it"))
+}
+
+/// What must be zeros of a device or an export of this size.
+pub(crate) fn zero_ends(size_bytes: u64) -> [Extent; 2] {
+    let length = ENDS_BYTES.min(size_bytes);
+    [0, size_bytes - length].map(|offset| Extent::new(offset, length))
 }
 
 /// Opens a device that nobody has claimed: O_EXCL without O_CREAT asks the kernel.
@@ -142,10 +161,9 @@ fn claim(path: &Path) -> io::Result<File> {
 }
 
 fn ends_are_zero(device: &File, size_bytes: u64) -> io::Result<bool> {
-    let length = ENDS_BYTES.min(size_bytes);
-    let mut buffer = vec![0; usize::try_from(length).unwrap_or(usize::MAX)];
-    for offset in [0, size_bytes - length] {
-        device.read_exact_at(&mut buffer, offset)?;
+    for end in zero_ends(size_bytes) {
+        let mut buffer = vec![0; usize::try_from(end.length).unwrap_or(usize::MAX)];
+        device.read_exact_at(&mut buffer, end.offset)?;
         if buffer.iter().any(|byte| *byte != 0) {
             return Ok(false);
         }
@@ -167,8 +185,7 @@ fn check_space(disks: &[TargetDisk], places: &[Place]) -> Result<()> {
         entry.0 = entry.0.saturating_add(disk.data_bytes.saturating_sub(written));
     }
     for (needed_bytes, folder) in needed.into_values() {
-        let space = statvfs(&folder).map_err(|error| Error::from(io::Error::from(error)).context(shown(&folder)))?;
-        let free_bytes = space.f_bavail.saturating_mul(space.f_frsize);
+        let free_bytes = free_bytes(&folder).map_err(|error| error.context(shown(&folder)))?;
         if needed_bytes > free_bytes {
             let folder = shown(folder);
             return Err(Error::invalid(format!(
@@ -179,8 +196,15 @@ fn check_space(disks: &[TargetDisk], places: &[Place]) -> Result<()> {
     Ok(())
 }
 
-/// Makes a sparse file of `size_bytes`, or takes up the one that an earlier try of the job made.
-fn create(partial: &Path, size_bytes: u64, made: &mut Made) -> io::Result<()> {
+/// Makes an empty disk of `size_bytes`, or takes up the one that an earlier try of the job made.
+fn create(place: &FilePlace, job: JobId, size_bytes: u64, made: &mut Made) -> Result<()> {
+    match place.daemon {
+        Some(_) => qcow2::create(&place.path, &place.partial, job, size_bytes, made),
+        None => Ok(create_sparse(&place.partial, size_bytes, made)?),
+    }
+}
+
+fn create_sparse(partial: &Path, size_bytes: u64, made: &mut Made) -> io::Result<()> {
     let file = match OpenOptions::new().write(true).create_new(true).mode(0o600).open(partial) {
         Ok(file) => {
             made.add(partial.to_path_buf());

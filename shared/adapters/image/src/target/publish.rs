@@ -24,19 +24,35 @@ enum Step {
     Rename(FilePlace, File),
     /// An earlier try did it, perhaps without getting to the sync.
     SyncFolder(FilePlace),
+    /// It is done over the export's connection.
+    Nothing,
 }
 
 /// Looks at all disks before renaming any, so that a place which was taken meanwhile costs nothing.
 pub(crate) fn publish(job: JobId, disks: &[TargetDisk]) -> Result<()> {
+    disks.iter().try_for_each(|disk| end_daemon(job, disk))?;
     let steps = disks.iter().map(|disk| plan(job, disk)).collect::<Result<Vec<_>>>()?;
     for (disk, step) in disks.iter().zip(steps) {
         let context = |error: io::Error| match error.kind() {
             ErrorKind::AlreadyExists => taken(disk),
             _ => Error::from(error).context(format!("{}: cannot publish it", label(&disk.name, &disk.location))),
         };
-        run(step, disk.overwrite).map_err(context)?;
+        run(step, job, disk).map_err(context)?;
+        // A step that came late may have begun to start one before the name changed.
+        end_daemon(job, disk)?;
     }
     Ok(())
+}
+
+/// From here on nobody changes an image any more.
+fn end_daemon(job: JobId, disk: &TargetDisk) -> Result<()> {
+    let label = label(&disk.name, &disk.location);
+    let Place::File(FilePlace { partial, daemon: Some(daemon), .. }) = Place::of(job, disk)? else { return Ok(()) };
+    let ended = match open_options().open(partial) {
+        Ok(image) => daemon.end_all(&image),
+        Err(_) => daemon.end(),
+    };
+    ended.map_err(|error| error.context(label))
 }
 
 fn taken(disk: &TargetDisk) -> Error {
@@ -50,20 +66,22 @@ fn plan(job: JobId, disk: &TargetDisk) -> Result<Step> {
     let place = match Place::of(job, disk)? {
         Place::Device(path) => return Ok(Step::Sync(open_options().open(path).map_err(context)?)),
         Place::File(place) => place,
+        Place::Export => return Ok(Step::Nothing),
     };
     let file = match open_options().open(&place.partial) {
         Ok(file) => file,
         Err(error) if error.kind() == ErrorKind::NotFound => {
             // Looked at again: another try may have published it since the first look.
             let present = fs::symlink_metadata(&place.path).ok().filter(Metadata::is_file);
-            let published = present.is_some_and(|present| present.len() == disk.size_bytes);
+            let size_bytes = |_| File::open(&place.path).and_then(|file| place.size_bytes(&file)).ok();
+            let published = present.and_then(size_bytes) == Some(disk.size_bytes);
             let gone = || Error::missing(format!("{label}: what was restored of it is gone; restore again"));
             return if published { Ok(Step::SyncFolder(place)) } else { Err(gone()) };
         }
         Err(error) => return Err(context(error)),
     };
     let metadata = file.metadata().map_err(context)?;
-    if metadata.len() != disk.size_bytes {
+    if place.size_bytes(&file).map_err(context)? != disk.size_bytes {
         return Err(Error::conflict(format!(
             "{label}: its unfinished file changed its size; discard the restore and begin again"
         )));
@@ -76,15 +94,19 @@ fn plan(job: JobId, disk: &TargetDisk) -> Result<Step> {
     Ok(Step::Rename(place, file))
 }
 
-fn run(step: Step, overwrite: bool) -> io::Result<()> {
+fn run(step: Step, job: JobId, disk: &TargetDisk) -> io::Result<()> {
     let place = match step {
         Step::Sync(device) => return device.sync_all(),
+        Step::Nothing => return Ok(()),
         Step::Rename(place, file) => {
             if let Some(present) = &place.present {
                 inherit(&file, present, &place.path);
             }
             file.sync_all()?;
-            let renamed = if overwrite {
+            if disk.keep_replaced && place.present.is_some() {
+                keep(&place.path, job)?;
+            }
+            let renamed = if disk.overwrite {
                 fs::rename(&place.partial, &place.path)
             } else {
                 rename_onto_nothing(&place.partial, &place.path)
@@ -101,6 +123,18 @@ fn run(step: Step, overwrite: bool) -> io::Result<()> {
     hidden::sync_folder(&place.path)
 }
 
+/// Gives the file that is replaced a second name; an earlier try may have done so.
+fn keep(path: &Path, job: JobId) -> io::Result<()> {
+    let mut kept = path.as_os_str().to_owned();
+    kept.push(format!(".before-{job}"));
+    match fs::hard_link(path, &kept) {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+            if same_file(&fs::symlink_metadata(path)?, &fs::symlink_metadata(&kept)?) { Ok(()) } else { Err(error) }
+        }
+        linked => linked,
+    }
+}
+
 /// A machine can start from a replaced disk only if its user may still open it.
 fn inherit(file: &File, present: &Metadata, path: &Path) {
     let owner = fchown(file, Some(present.uid()), Some(present.gid()));
@@ -112,7 +146,7 @@ fn inherit(file: &File, present: &Metadata, path: &Path) {
 }
 
 /// Renames in one step that fails with `AlreadyExists` when the new name is taken by another file.
-fn rename_onto_nothing(from: &Path, to: &Path) -> io::Result<()> {
+pub(super) fn rename_onto_nothing(from: &Path, to: &Path) -> io::Result<()> {
     match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
         // Not every file system (NFS) has that flag; all that lack it have links.
         Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => link_and_unlink(from, to),

@@ -38,6 +38,7 @@ impl ImageWriter {
         let (path, kind) = match Place::of(job, disk)? {
             Place::File(place) => (place.partial, Kind::File),
             Place::Device(path) => (path, Kind::Device),
+            Place::Export => return Err(Error::internal(format!("{label} is no file"))),
         };
         let file = open_options().open(path).map_err(|error| match error.kind() {
             ErrorKind::NotFound | ErrorKind::NotADirectory => {

@@ -4,15 +4,14 @@ use std::{
 };
 
 use stillpoint_model::{ErrorKind::Conflict, Extent};
-use stillpoint_ports::Platform;
 
-use super::{SIZE, open, parts::LoopDevice, platform, read_all, refusal, snapshot, source};
+use super::{SIZE, inspect, open, parts::LoopDevice, read_all, refusal, snapshot, source};
 
 #[tokio::test]
 async fn a_device_is_read_whole_and_its_stillness_is_proven() {
     let device = LoopDevice::new(SIZE);
     File::options().write(true).open(&device.path).unwrap().write_all_at(&[5; 4096], 8192).unwrap();
-    assert_eq!(platform().inspect(&[source("os", &device.path)]).await.unwrap(), [SIZE]);
+    assert_eq!(inspect(&[source("os", &device.path)]).await.unwrap(), [SIZE]);
     let taken = snapshot(&[source("os", &device.path)]).await.unwrap();
     assert!(taken.warnings.is_empty(), "{:?}", taken.warnings);
     let os = &taken.disks[0];
@@ -42,6 +41,6 @@ async fn one_device_under_two_names_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let link = folder.path().join("by-id");
     std::os::unix::fs::symlink(&device.path, &link).unwrap();
-    let (_, line) = refusal(platform().inspect(&[source("os", &device.path), source("data", &link)]).await);
+    let (_, line) = refusal(inspect(&[source("os", &device.path), source("data", &link)]).await);
     assert!(line.contains("the same as disk os"), "{line}");
 }

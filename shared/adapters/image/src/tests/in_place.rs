@@ -10,8 +10,8 @@ use stillpoint_model::{
 use stillpoint_ports::{Baseline, Platform, SnapshotRequest};
 
 use super::{
-    SIZE, data_extents, disk, job, names, open, parts::Mount, platform, read_all, refusal, request, scribble, snapshot, source,
-    while_writing,
+    SIZE, data_extents, disk, job, names, open, parts::Mount, platform, read_all, refusal, release, request, scribble, snapshot,
+    source, while_writing,
 };
 
 #[tokio::test]
@@ -27,7 +27,7 @@ async fn a_still_disk_is_read_in_place_without_its_holes() {
     assert_eq!(os.extents, data_extents());
     assert_eq!(read_all(os).await, fs::read(&path).unwrap());
     assert_eq!(names(mount.path()), ["os.raw"], "nothing is made");
-    platform().release(job(1), &[source("os", &path)], Some(&taken)).await.unwrap();
+    release(job(1), &[source("os", &path)], Some(&taken)).await.unwrap();
     assert_eq!(names(mount.path()), ["os.raw"], "and nothing of the machine's is removed");
 }
 
@@ -132,7 +132,7 @@ async fn a_handle_of_another_making_is_refused() {
     taken.disks[0].handle = "{}".to_owned();
     assert_eq!(refusal(open(&taken.disks[0]).await).0, Invalid);
     let forged = taken.disks[0].handle.clone();
-    assert_eq!(refusal(platform().release(job(1), &[], Some(&taken)).await).0, Invalid, "{forged}");
+    assert_eq!(refusal(release(job(1), &[], Some(&taken)).await).0, Invalid, "{forged}");
 }
 
 #[tokio::test]
@@ -143,5 +143,5 @@ async fn a_read_only_file_system_is_read_in_place_and_released() {
     let taken = snapshot(&[source("os", &path)]).await.unwrap();
     assert!(taken.disks[0].handle.contains("in-place"), "{}", taken.disks[0].handle);
     assert_eq!(read_all(&taken.disks[0]).await, fs::read(&path).unwrap());
-    platform().release(job(1), &[source("os", &path)], Some(&taken)).await.unwrap();
+    release(job(1), &[source("os", &path)], Some(&taken)).await.unwrap();
 }

@@ -7,12 +7,11 @@ use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
 use stillpoint_model::ErrorKind::{Denied, Invalid, Missing};
 
 use super::{
-    SIZE, disk,
+    SIZE, disk, inspect,
     parts::{Mount, run},
-    platform, refusal, source,
+    refusal, source,
 };
 use crate::disk::open_all;
-use stillpoint_ports::Platform;
 
 #[tokio::test]
 async fn sizes_come_in_order_and_links_are_followed() {
@@ -20,7 +19,7 @@ async fn sizes_come_in_order_and_links_are_followed() {
     let (os, data, link) = (disk(folder.path(), "os.raw"), folder.path().join("data.raw"), folder.path().join("link"));
     fs::write(&data, vec![0; 512]).unwrap();
     std::os::unix::fs::symlink(&os, &link).unwrap();
-    let sizes = platform().inspect(&[source("data", &data), source("os", &link)]).await.unwrap();
+    let sizes = inspect(&[source("data", &data), source("os", &link)]).await.unwrap();
     assert_eq!(sizes, [512, SIZE]);
 }
 
@@ -51,7 +50,7 @@ async fn what_is_no_raw_disk_is_refused_with_reason_and_cure() {
         ("".into(), Invalid, "not an absolute path"),
     ];
     for (path, kind, reason) in cases {
-        let (found, line) = refusal(platform().inspect(&[source("os", &path)]).await);
+        let (found, line) = refusal(inspect(&[source("os", &path)]).await);
         assert_eq!(found, kind, "{line}");
         assert!(line.contains("disk os (") && line.contains(reason) && line.contains("; "), "{line}");
     }
@@ -65,7 +64,7 @@ async fn one_disk_under_two_names_is_refused_whatever_the_paths() {
     std::os::unix::fs::symlink(&os, &soft).unwrap();
     fs::hard_link(&os, &hard).unwrap();
     for other in [&os, &soft, &hard] {
-        let (kind, line) = refusal(platform().inspect(&[source("os", &os), source("data", other)]).await);
+        let (kind, line) = refusal(inspect(&[source("os", &os), source("data", other)]).await);
         assert_eq!(kind, Invalid);
         assert!(line.contains("disk data (") && line.contains("the same as disk os"), "{line}");
     }

@@ -9,6 +9,8 @@ mod parts;
 mod reflinks;
 mod target_devices;
 mod target_files;
+mod target_nbd;
+mod target_qcow2;
 
 use std::{
     fs,
@@ -23,7 +25,10 @@ use std::{
 };
 
 use stillpoint_model::{Consistency, Error, Extent, JobId, geometry::CHUNK_BYTES};
-use stillpoint_ports::{DiskReader, DiskSnapshot, DiskSource, Platform, Snapshot, SnapshotRequest, TargetDisk};
+use stillpoint_ports::{
+    DiskReader, DiskSnapshot, DiskSource, Ending, FoundDisk, Holding, MachineSource, Platform, Snapshot, SnapshotRequest,
+    TargetDisk,
+};
 use ulid::Ulid;
 
 use crate::ImagePlatform;
@@ -44,9 +49,25 @@ fn source(name: &str, path: &Path) -> DiskSource {
     DiskSource { name: name.parse().unwrap(), location: path.to_str().unwrap().to_owned() }
 }
 
+fn machine(disks: &[DiskSource]) -> MachineSource {
+    MachineSource { disks: disks.to_vec(), ..MachineSource::default() }
+}
+
+async fn inspect(disks: &[DiskSource]) -> Result<Vec<u64>, Error> {
+    let sizes = |found: Vec<FoundDisk>| found.iter().map(|disk| disk.size_bytes).collect();
+    platform().inspect(&machine(disks)).await.map(sizes)
+}
+
+/// Gives back a snapshot, or what lies beside the disks.
+async fn release(job: JobId, disks: &[DiskSource], snapshot: Option<&Snapshot>) -> Result<(), Error> {
+    let machine = machine(disks);
+    let held = snapshot.map_or(Holding::Machine(&machine), Holding::Snapshot);
+    platform().release(job, held, Ending::Abandoned).await
+}
+
 fn request(disks: &[DiskSource]) -> SnapshotRequest {
     let item = "web-01".parse().unwrap();
-    SnapshotRequest { job: job(1), item, disks: disks.to_vec(), wanted: Consistency::Crash, since: None }
+    SnapshotRequest { job: job(1), item, machine: machine(disks), wanted: Consistency::Crash, since: None }
 }
 
 async fn snapshot(disks: &[DiskSource]) -> Result<Snapshot, Error> {
@@ -134,5 +155,7 @@ fn target(name: &str, path: &Path) -> TargetDisk {
         data_bytes: 4096,
         location: path.to_str().unwrap().to_owned(),
         overwrite: false,
+        keep_replaced: false,
+        limits: None,
     }
 }

@@ -10,7 +10,7 @@ use stillpoint_ports::{Platform, SnapshotRequest};
 use super::{
     SIZE, data_extents, disk, job, names, open,
     parts::{Mount, Qemu},
-    platform, read_all, refusal, request, scribble, snapshot, source, while_writing,
+    platform, read_all, refusal, release, request, scribble, snapshot, source, while_writing,
 };
 
 fn hidden(number: u128, name: &str) -> String {
@@ -33,7 +33,7 @@ async fn a_clone_keeps_the_instant_while_the_disk_goes_on() {
         let mode = fs::metadata(mount.path().join(hidden(1, "os.raw"))).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         for _ in 0..2 {
-            platform().release(job(1), &[source("os", &path)], Some(&taken)).await.unwrap();
+            release(job(1), &[source("os", &path)], Some(&taken)).await.unwrap();
             assert!(names(mount.path()).is_empty());
         }
         assert_eq!(refusal(open(os).await).0, Missing);
@@ -59,7 +59,7 @@ async fn a_clone_lies_beside_the_file_behind_a_link() {
     let taken = snapshot(&disks).await.unwrap();
     assert_eq!(names(mount.path()), [hidden(1, "os.raw"), "os.raw".to_owned()]);
     assert_eq!(read_all(&taken.disks[0]).await, fs::read(&path).unwrap());
-    platform().release(job(1), &disks, None).await.unwrap();
+    release(job(1), &disks, None).await.unwrap();
     assert_eq!(names(mount.path()), ["os.raw"]);
 }
 
@@ -73,10 +73,10 @@ async fn leftovers_of_this_job_alone_are_removed() {
     fs::write(&others, "of another job").unwrap();
     let taken = snapshot(&disks).await.unwrap();
     assert_eq!(read_all(&taken.disks[0]).await, fs::read(&path).unwrap());
-    platform().release(job(1), &disks, None).await.unwrap();
+    release(job(1), &disks, None).await.unwrap();
     assert!(!mine.exists() && others.exists());
-    platform().release(job(2), &disks, None).await.unwrap();
-    platform().release(job(2), &disks, None).await.unwrap();
+    release(job(2), &disks, None).await.unwrap();
+    release(job(2), &disks, None).await.unwrap();
     assert_eq!(names(mount.path()), ["os.raw"]);
 }
 
@@ -85,10 +85,10 @@ async fn release_removes_nothing_but_a_snapshot_of_its_job() {
     let mount = Mount::xfs();
     let path = disk(mount.path(), "os.raw");
     let mut taken = snapshot(&[source("os", &path)]).await.unwrap();
-    assert_eq!(refusal(platform().release(job(2), &[], Some(&taken)).await).0, Invalid, "another job's");
+    assert_eq!(refusal(release(job(2), &[], Some(&taken)).await).0, Invalid, "another job's");
     let handle = &mut taken.disks[0].handle;
     *handle = handle.replace(&hidden(1, "os.raw"), "os.raw");
-    assert_eq!(refusal(platform().release(job(1), &[], Some(&taken)).await).0, Invalid, "the disk itself");
+    assert_eq!(refusal(release(job(1), &[], Some(&taken)).await).0, Invalid, "the disk itself");
     assert_eq!(names(mount.path()), [hidden(1, "os.raw"), "os.raw".to_owned()]);
 }
 
@@ -134,7 +134,7 @@ fn one_busy_disk_is_cloned_and_two_are_refused_with_nothing_left() {
     let one = [source("os", &os)];
     while_writing(&os, snapshot(&one)).expect("one clone is atomic");
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    runtime.block_on(platform().release(job(1), &one, None)).unwrap();
+    runtime.block_on(release(job(1), &one, None)).unwrap();
     let (kind, line) = refusal(while_writing(&os, snapshot(&[source("os", &os), source("data", &data)])));
     assert_eq!(kind, Conflict);
     assert!(line.contains("the disks of web-01 kept changing"), "{line}");
@@ -170,6 +170,6 @@ async fn a_name_too_long_for_a_clone_is_read_in_place() {
     let request = SnapshotRequest { job: job(3), ..request(&[source("os", &path)]) };
     let taken = platform().snapshot(&request).await.unwrap();
     assert!(taken.disks[0].handle.contains("in-place"));
-    platform().release(job(3), &request.disks, Some(&taken)).await.unwrap();
+    release(job(3), &request.machine.disks, Some(&taken)).await.unwrap();
     assert!(path.exists());
 }

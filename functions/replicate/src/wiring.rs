@@ -1,0 +1,18 @@
+use std::sync::Arc;
+
+use stillpoint_events::Function;
+use stillpoint_handler::Functions;
+use stillpoint_jobs::Wiring;
+
+use crate::{Copy, Finish, Prepare, source::Source};
+
+/// The function over its ports.
+#[must_use]
+pub fn functions(wiring: &Wiring) -> Functions {
+    let Wiring { engine, progress, regions, .. } = wiring.clone();
+    let source = Arc::new(Source::new(regions));
+    Functions::default()
+        .with(Function::Replicate, Prepare::new(engine.clone(), Arc::clone(&source), Arc::clone(&progress)))
+        .with(Function::Replicate, Copy::new(engine.clone(), Arc::clone(&source), progress))
+        .with(Function::Replicate, Finish::new(engine, source))
+}

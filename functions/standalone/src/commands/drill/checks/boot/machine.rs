@@ -1,0 +1,98 @@
+//! The machine that a check boots: its own, where the point tells how it was started, or one that most systems boot in.
+
+use std::path::{Path, PathBuf};
+
+use stillpoint_model::{DiskName, Error, ErrorKind, Result};
+use stillpoint_nbd::Address;
+use stillpoint_policy_file::BootEntry;
+use stillpoint_qemu::Overlay;
+
+use super::super::Restored;
+use crate::{
+    commands::restore::{Configuration, Restored as Image, disks_of, installed},
+    start::{AGENT, Reach, Request, script},
+};
+
+/// The machine that is made where the point does not tell of one.
+const PROGRAM: &str = "qemu-system-x86_64";
+const USUAL: [&str; 7] = ["-machine", "q35,accel=kvm:tcg", "-m", "1G", "-nodefaults", "-device", "VGA"];
+const TOOLS: &str = "qemu-img";
+const SCRIPT: &str = "start.sh";
+
+/// A machine that can be started.
+pub struct Made {
+    pub script: PathBuf,
+    /// How it was made, in words.
+    pub how: &'static str,
+}
+
+/// Makes its overlays and its script in `folder`.
+pub fn make(restored: &Restored, boot: &BootEntry, folder: &Path) -> Result<Made> {
+    // Said before QEMU fails for it.
+    Address::unix(folder.join(AGENT))?;
+    let own = own(restored)?;
+    let how = if own.is_some() { "by its own command line" } else { "as a q35 machine with virtio disks" };
+    let program = own.as_ref().and_then(|own| own.arguments.first().cloned()).unwrap_or_else(|| PROGRAM.to_owned());
+    for program in [program.as_str(), TOOLS] {
+        installed(program)?;
+    }
+    let images = overlays(restored, folder)?;
+    let (mut arguments, disks) = match own {
+        Some(own) => (own.arguments, restored.handle.block_on(disks_of(&restored.vault, &restored.machine, images))),
+        None => (usual(boot, &images)?, Vec::new()),
+    };
+    arguments.extend(boot.arguments.iter().cloned());
+    let name = restored.machine.as_str();
+    let made = script(Request { arguments, name, folder, disks: &disks, fresh: None, reach: Reach::Nothing })?;
+    if let Some(why) = made.obstacles.first() {
+        return Err(Error::conflict(format!("it cannot be booted apart from the old machine: {why}")));
+    }
+    let path = folder.join(SCRIPT);
+    std::fs::write(&path, made.text)?;
+    Ok(Made { script: path, how })
+}
+
+/// How the machine was started, if it was one of QEMU's that was on.
+fn own(restored: &Restored) -> Result<Option<Configuration>> {
+    let is_qemu = match restored.handle.block_on(restored.vault.item(&restored.machine)) {
+        Ok(item) => item.platform == "qemu",
+        Err(error) if error.kind() == ErrorKind::Missing => true,
+        Err(error) => return Err(error),
+    };
+    let text = if is_qemu { restored.vault.configuration(&restored.point)? } else { None };
+    text.map(|text| Configuration::read(&text)).transpose()
+}
+
+/// Images that take what the machine writes.
+fn overlays(restored: &Restored, folder: &Path) -> Result<Vec<Image>> {
+    let mut images = Vec::with_capacity(restored.disks.len());
+    for (name, path) in &restored.disks {
+        let image = folder.join(format!("{name}.qcow2"));
+        let size_bytes = std::fs::metadata(path)?.len();
+        let overlay = Overlay { disk: name.clone(), size_bytes, image: image.clone() };
+        restored.handle.block_on(overlay.create_over(path))?;
+        images.push(Image { name: name.clone(), file: image, format: "qcow2" });
+    }
+    Ok(images)
+}
+
+/// The disk that is named first, since the firmware tries no other, then the others in their order.
+fn usual(boot: &BootEntry, images: &[Image]) -> Result<Vec<String>> {
+    let mut order: Vec<&Image> = images.iter().collect();
+    if let Some(first) = &boot.disk {
+        let is_there = |name: &DiskName| images.iter().any(|image| image.name == *name);
+        if !is_there(first) {
+            return Err(Error::missing(format!("the point has no disk {first} to boot from")));
+        }
+        order.sort_by_key(|image| image.name != *first);
+    }
+    let mut words: Vec<String> = std::iter::once(PROGRAM).chain(USUAL).map(str::to_owned).collect();
+    for (place, image) in order.iter().enumerate() {
+        // A comma that is meant stands twice.
+        let file = image.file.to_string_lossy().replace(',', ",,");
+        let drive = format!("file={file},format={},if=none,id=disk{place}", image.format);
+        let device = format!("virtio-blk-pci,drive=disk{place},bootindex={place}");
+        words.extend(["-drive".to_owned(), drive, "-device".to_owned(), device]);
+    }
+    Ok(words)
+}
