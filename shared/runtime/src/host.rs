@@ -252,9 +252,11 @@ impl Run {
         }
     }
 
-    /// Drops all that is queued or under way for a job.
+    /// Drops all that is queued or under way for a job, but for its end: what gives back what the job holds may take longer than it
+    /// takes to look for decisions.
     fn forget(&mut self, job: JobId) {
-        self.queue.retain(|delivery| delivery.job != Some(job));
-        self.active.iter().filter(|active| active.job == Some(job)).for_each(|active| active.abort.abort());
+        let is_dropped = |of: Option<JobId>, event: &Outgoing| of == Some(job) && event.event_type != JobEnded::TYPE;
+        self.queue.retain(|delivery| !is_dropped(delivery.job, &delivery.event));
+        self.active.iter().filter(|active| is_dropped(active.job, &active.event)).for_each(|active| active.abort.abort());
     }
 }

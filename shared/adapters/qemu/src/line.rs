@@ -35,7 +35,10 @@ impl Lines {
             Ok(Ok(stream)) => stream,
             Ok(Err(error)) => {
                 let kind = match error.kind() {
-                    std::io::ErrorKind::NotFound | std::io::ErrorKind::ConnectionRefused => ErrorKind::Missing,
+                    // The last one: who listened ended before it took the connection.
+                    std::io::ErrorKind::NotFound
+                    | std::io::ErrorKind::ConnectionRefused
+                    | std::io::ErrorKind::ConnectionReset => ErrorKind::Missing,
                     std::io::ErrorKind::PermissionDenied => ErrorKind::Denied,
                     _ => ErrorKind::Unavailable,
                 };
