@@ -23,6 +23,9 @@ mod machine;
 #[cfg(test)]
 #[path = "crash_points/progress.rs"]
 mod progress;
+#[cfg(test)]
+#[path = "crash_points/stopped.rs"]
+mod stopped;
 
 use deaths::{backup_dies_everywhere, restore_dies_everywhere};
 use kept::{
