@@ -2,8 +2,8 @@
 
 use std::{sync::Arc, time::Duration};
 
-use stillpoint_events::{Envelope, JobEnded};
-use stillpoint_handler::{Effects, Function, Functions, Handler, Invocation};
+use stillpoint_events::{Envelope, Function, JobEnded};
+use stillpoint_handler::{Effects, Functions, Handler, Invocation};
 use stillpoint_jobs::{Carrier, Engine, Operation, Request};
 use stillpoint_model::{Consistency, JobState, Result};
 use stillpoint_ports::Clock;
