@@ -1,5 +1,7 @@
 //! Restores to what a hypervisor takes: qcow2 images, NBD exports, a machine under a new name, and disks in place of the old ones.
 
+#[path = "e2e_targets/firmware.rs"]
+mod firmware;
 #[path = "e2e_targets/machine.rs"]
 mod machine;
 
@@ -155,15 +157,21 @@ fn an_export_gets_a_disk() {
 
 /// A machine of QEMU's that is protected, with one point.
 fn machine(lab: &Lab) -> (Host, Machine) {
+    let (host, machine) = machine_with(lab, &[]);
+    host.run(&["backup", "db-01"]).ok();
+    (host, machine)
+}
+
+/// The same, with more words on its command line, and no point yet.
+fn machine_with(lab: &Lab, words: &[&str]) -> (Host, Machine) {
     let host = lab.host_with_vault();
     let (os, data) = (lab.path("os.qcow2"), lab.path("data.raw"));
     let source = lab.path("source.raw");
     disk::ext4(&source);
     qemu("qemu-img", &["convert", "-f", "raw", "-O", "qcow2", as_text(&source), as_text(&os)]);
     disk::full(&data, 8 * MIB, 9);
-    let machine = Machine::start(lab, &os, &data);
+    let machine = Machine::start_with(lab, &os, &data, words);
     host.run(&["machine", "add", "db-01", "--platform", "qemu", "--qmp", &format!("unix:{}", machine.qmp().display())]).ok();
-    host.run(&["backup", "db-01"]).ok();
     (host, machine)
 }
 

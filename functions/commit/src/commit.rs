@@ -129,6 +129,7 @@ fn point(
         source_compared: detail.source_compared,
         tracking_resets: detail.snapshot.tracking_resets.clone(),
         configuration: detail.configuration.clone(),
+        firmware_variables: detail.firmware_variables.clone(),
         manifest,
     }
 }

@@ -1,17 +1,17 @@
 use std::sync::Arc;
 
 use stillpoint_events::{BackupRequested, Envelope, Outgoing, SegmentPlanned};
-use stillpoint_format::Manifest;
+use stillpoint_format::{Manifest, SealedText};
 use stillpoint_handler::{Effects, Handler, Invocation};
 use stillpoint_jobs::{BackupPlan, Engine, Job, KeptSnapshot, Loaded, Operation, Plan, cut};
 use stillpoint_model::{
-    Error, ErrorKind, JobId, PointId, Requests, Result,
+    Error, ErrorKind, ItemName, JobId, PointId, Requests, Result,
     geometry::{CHUNK_BYTES, DISK_BYTES_MAX, PAGE_BYTES},
 };
 use stillpoint_ports::{
     Baseline, Ending, Holding, MachineSource, Platform, Platforms, Progress, Since, Snapshot, SnapshotRequest, bytes_by_page,
 };
-use stillpoint_vault::Item;
+use stillpoint_vault::{Item, Vault};
 
 use crate::{basis::Basis, held::Held};
 
@@ -55,6 +55,7 @@ impl Take {
         }
         let point = PointId::new(engine.vault().ulid());
         let seal = |text: &String| engine.vault().seal_configuration(item, point, text);
+        let firmware_variables = sealed_variables(engine.vault(), item, point, &mut snapshot);
         let plan = Plan {
             job: job.id,
             segments: cut(&pages),
@@ -72,6 +73,7 @@ impl Take {
                 thin: basis.thin,
                 warnings: [snapshot.warnings.clone(), basis.warnings].concat(),
                 configuration: snapshot.configuration.as_ref().map(seal).transpose()?,
+                firmware_variables,
                 snapshot,
                 told,
                 source_compared,
@@ -211,6 +213,19 @@ impl Handler for Take {
             self.engine.redrive(&job).await?
         };
         Ok(Effects { events })
+    }
+}
+
+/// What the machine's firmware remembers, as the point will hold it. Too much of it is a warning: the disks are worth more.
+fn sealed_variables(vault: &Vault, item: &ItemName, point: PointId, snapshot: &mut Snapshot) -> Option<SealedText> {
+    let variables = snapshot.firmware_variables.take()?;
+    match vault.seal_firmware_variables(item, point, &variables) {
+        Ok(sealed) => Some(sealed),
+        Err(error) => {
+            let file = variables.file.escape_debug();
+            snapshot.warnings.push(format!("firmware variables ({file}) are not in the point: {}", error.one_line()));
+            None
+        }
     }
 }
 

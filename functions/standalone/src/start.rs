@@ -33,6 +33,15 @@ pub struct Disk {
     pub format: &'static str,
 }
 
+/// A firmware's variables that were restored.
+#[derive(Debug, Clone, Copy)]
+pub struct Variables<'a> {
+    /// The file that they were in.
+    pub was: &'a str,
+    /// The file that they are in now.
+    pub file: &'a Path,
+}
+
 /// What a script is made of.
 #[derive(Debug)]
 pub struct Request<'a> {
@@ -44,6 +53,8 @@ pub struct Request<'a> {
     pub folder: &'a Path,
     /// Its disks.
     pub disks: &'a [Disk],
+    /// What its firmware remembers, if that was restored.
+    pub variables: Option<Variables<'a>>,
     /// What tells it from the old one; none to be the same.
     pub fresh: Option<Fresh>,
     pub reach: Reach,
@@ -74,7 +85,7 @@ pub struct Script {
 /// # Errors
 /// `invalid` when this is no command line of QEMU's.
 pub fn script(request: Request<'_>) -> Result<Script> {
-    let Request { arguments, name, folder, disks, fresh, reach } = request;
+    let Request { arguments, name, folder, disks, variables, fresh, reach } = request;
     let mut words = arguments.into_iter();
     let program = words.next().ok_or_else(|| Error::invalid("the machine's command line is empty"))?;
     let folder_text = folder.to_str().ok_or_else(|| Error::invalid(format!("path {} is not UTF-8", folder.display())))?;
@@ -86,6 +97,8 @@ pub fn script(request: Request<'_>) -> Result<Script> {
         Reach::Nothing => isolation::isolate(&mut line, folder),
     }
     let mut warnings = disks::replace(&mut line, disks);
+    warnings.extend(variables.and_then(|variables| disks::lead_to(&mut line, variables)));
+    warnings.extend(outside::lost(&line));
     identity::rename(&mut line, name, fresh);
     let (connects, mut obstacles) = places::move_into(&mut line, folder_text);
     warnings.extend(connects);

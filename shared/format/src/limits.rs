@@ -32,7 +32,9 @@ pub const SAMPLES_MAX: usize = 1 << 18;
 pub const SAMPLE_BITS_MIN: u8 = 4;
 /// Bytes of a small signed record (item, ledger, point, key slot).
 pub const RECORD_BYTES_MAX: u64 = 1024 * 1024;
-/// Plain bytes of a text that is sealed into a record: sealed and encoded, it leaves room for the rest of a record.
-pub const SEALED_TEXT_BYTES_MAX: usize = 256 * 1024;
+/// Plain bytes of a text that is sealed into a record: a firmware's variables of 16 MiB, in base64.
+pub const SEALED_TEXT_BYTES_MAX: usize = 24 * 1024 * 1024;
+/// Sealed bytes of such a text: encoded, it leaves room for the rest of a record, and the variables of an OVMF (528 KiB) fit whatever they are.
+pub const SEALED_TEXT_STORED_BYTES_MAX: usize = 576 * 1024;
 /// Bytes of a plan or marker, whose size follows the number of extents or pages of a job or segment.
 pub const PLAN_BYTES_MAX: u64 = 64 * 1024 * 1024;

@@ -86,6 +86,7 @@ fn limits_are_those_of_the_code() {
         SAMPLE_BITS_MIN,
         RECORD_BYTES_MAX,
         SEALED_TEXT_BYTES_MAX,
+        SEALED_TEXT_STORED_BYTES_MAX,
         PLAN_BYTES_MAX,
     );
     for (name, value) in [

@@ -59,6 +59,9 @@ pub struct BackupPlan {
     /// What the machine can be made again from, sealed for the point's name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub configuration: Option<SealedText>,
+    /// What its firmware remembers, sealed likewise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub firmware_variables: Option<SealedText>,
 }
 
 /// What a segment adds to a pack's use by the point, against the parent.

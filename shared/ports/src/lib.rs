@@ -19,8 +19,8 @@ pub use cpu::{Cpu, Work, execute};
 pub use key_service::{DataKey, KeyService, ServiceSecret};
 pub use messenger::{Messenger, Notice};
 pub use platform::{
-    Baseline, DiskReader, DiskSnapshot, DiskSource, Ending, FoundDisk, Holding, MachineSource, Platform, Since, Snapshot,
-    SnapshotRequest, TrackingReset, bytes_by_page,
+    Baseline, DiskReader, DiskSnapshot, DiskSource, Ending, FirmwareVariables, FoundDisk, Holding, MachineSource, Platform,
+    Since, Snapshot, SnapshotRequest, TrackingReset, bytes_by_page,
 };
 pub use platforms::Platforms;
 pub use progress::Progress;

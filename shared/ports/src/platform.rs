@@ -132,6 +132,20 @@ pub enum Ending {
     Abandoned,
 }
 
+/// What a machine's firmware remembers from one start to the next: boot entries, keys that secure boot trusts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FirmwareVariables {
+    /// The file that they are in, as the machine's configuration names it.
+    pub file: String,
+    /// All bytes, as the guest has them. They may hold secrets.
+    pub bytes: Vec<u8>,
+}
+
+impl FirmwareVariables {
+    /// Most bytes that are kept with a point.
+    pub const BYTES_MAX: u64 = 16 << 20;
+}
+
 /// A point-in-time copy of all disks of a machine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -156,6 +170,9 @@ pub struct Snapshot {
     /// What the machine can be made again from; it may hold secrets, so it is stored sealed only, and elsewhere.
     #[serde(skip)]
     pub configuration: Option<String>,
+    /// What its firmware remembers, of about the same instant; stored as the configuration is.
+    #[serde(skip)]
+    pub firmware_variables: Option<FirmwareVariables>,
 }
 
 impl Snapshot {
@@ -163,7 +180,8 @@ impl Snapshot {
     #[must_use]
     pub fn new(instant: Timestamp, obtained: Consistency, disks: Vec<DiskSnapshot>, lasting: bool) -> Self {
         let (warnings, tracking_resets) = (Vec::new(), Vec::new());
-        Self { instant, obtained, disks, warnings, lasting, frozen_ms: None, tracking_resets, configuration: None }
+        let (frozen_ms, configuration, firmware_variables) = (None, None, None);
+        Self { instant, obtained, disks, warnings, lasting, frozen_ms, tracking_resets, configuration, firmware_variables }
     }
 }
 

@@ -15,6 +15,7 @@ mod alarms;
 mod audit;
 mod chunks;
 mod collection;
+mod firmware;
 mod item;
 mod kept;
 mod layout;

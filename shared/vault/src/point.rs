@@ -76,6 +76,9 @@ pub struct Point {
     /// What the machine can be made again from, sealed for the point's name; see [`Vault::configuration`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub configuration: Option<SealedText>,
+    /// What its firmware remembers, sealed likewise; see [`Vault::firmware_variables`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub firmware_variables: Option<SealedText>,
     /// Where its manifest is.
     pub manifest: ManifestObject,
 }

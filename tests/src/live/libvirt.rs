@@ -219,6 +219,12 @@ impl Domain {
         self.path("beside")
     }
 
+    /// Starts another domain, which was restored to a folder in [`Self::beside`], with its processors stopped.
+    pub fn start_beside(&self, name: &str) {
+        give_away(&self.beside());
+        self.virsh(&["start", "--paused", name]);
+    }
+
     /// Boots another domain, which was restored to [`Self::beside`] and has so many disks, and runs a script in it that works.
     pub fn run_beside(&self, name: &str, disks: usize, script: &str) -> String {
         give_away(&self.beside());

@@ -252,3 +252,81 @@ fn disks_of_a_domain_are_replaced_when_it_is_off_and_tracking_begins_anew() {
     domain.boot();
     assert_eq!(resets(&still_point(&lab, &host, &domain)).len(), 1);
 }
+
+/// Another domain beside the guest, whose firmware has variables; it never starts its processors.
+fn define_firmware(domain: &Domain, disk: &Disk, code: &Path, variables: &Path) {
+    let xml = format!(
+        "<domain type='qemu'><name>fw</name><memory unit='MiB'>32</memory><vcpu>1</vcpu>
+        <os><type arch='x86_64' machine='q35'>hvm</type><loader readonly='yes' type='pflash'>{}</loader><nvram>{}</nvram></os>
+        <features><acpi/></features><devices><disk type='file' device='disk'><driver name='qemu' type='qcow2'/><source file='{}'/>
+        <target dev='vda' bus='virtio'/></disk><memballoon model='none'/></devices></domain>",
+        code.display(),
+        variables.display(),
+        disk.path.display()
+    );
+    let file = variables.with_extension("xml");
+    fs::write(&file, xml).expect("a file can be written");
+    domain.virsh(&["define", file.to_str().expect("a path is text")]);
+}
+
+#[test]
+fn firmware_variables_of_a_domain_come_back_with_it() {
+    let lab = Lab::new();
+    let host = lab.host_with_vault();
+    let domain = Domain::start(|folder| {
+        fs::write(folder.join("code.fd"), stillpoint_tests::disk::noise(1, 256 << 10)).expect("a file can be written");
+        fs::write(folder.join("vars.fd"), stillpoint_tests::disk::noise(2, 528 << 10)).expect("a file can be written");
+        vec![Disk::empty(folder, "vda", Format::Qcow2, 16 * MIB), Disk::empty(folder, "fw", Format::Qcow2, 16 * MIB)]
+    });
+    let disk = domain.disks()[1].clone();
+    let folder = disk.path.parent().expect("a disk lies in a folder").to_owned();
+    let (code, variables, expected) = (folder.join("code.fd"), folder.join("vars.fd"), lab.path("expected.fd"));
+    fs::copy(&variables, &expected).expect("a file can be copied");
+    // Its image is the guest's no more.
+    domain.power_off();
+    define_firmware(&domain, &disk, &code, &variables);
+    let (uri, sockets) = (domain.uri(), format!("sockets={}", domain.sockets().display()));
+    host.json(&["machine", "add", "fw", "--platform", "libvirt", "--uri", &uri, "--domain", "fw", "--setting", &sockets]);
+    let warnings = || {
+        let point = host.points("fw").pop().expect("there is a point");
+        let all = point["warnings"].as_array().expect("a list").iter().filter_map(Value::as_str).map(str::to_owned);
+        all.filter(|line| line.contains("firmware")).collect::<Vec<_>>()
+    };
+    let back = |name: &str| {
+        let to = domain.beside().join(name);
+        let args = ["restore", "fw", "--to", to.to_str().expect("a path is text"), "--format", "qcow2", "--as", name, "--json"];
+        let report = host.run(&args).json();
+        let file = to.join("firmware-variables.fd");
+        assert_eq!(report["firmware_variables"].as_str(), file.to_str(), "{report}");
+        assert_same(&expected, &file);
+        assert_eq!(fs::metadata(&file).expect("it is there").permissions().mode() & 0o777, 0o600);
+        file
+    };
+
+    // Off, on, and on once more after the file could not be read.
+    host.run(&["backup", "fw"]);
+    assert_eq!(warnings(), Vec::<String>::new());
+    back("fw-02");
+    domain.virsh(&["start", "--paused", "fw"]);
+    host.run(&["backup", "fw"]);
+    assert_eq!(warnings(), Vec::<String>::new());
+    let file = back("fw-03");
+    let away = variables.with_extension("away");
+    fs::rename(&variables, &away).expect("a file can be moved");
+    host.run(&["backup", "fw"]);
+    assert!(
+        matches!(&warnings()[..], [line] if line.contains(variables.to_str().expect("text")) && line.contains("are not in the point"))
+    );
+    fs::rename(&away, &variables).expect("a file can be moved");
+
+    // The new domain starts with them, and has nothing of the old one's.
+    let described = domain.virsh(&["dumpxml", "--inactive", "fw-03"]);
+    assert!(
+        described.contains(file.to_str().expect("text")) && !described.contains(variables.to_str().expect("text")),
+        "{described}"
+    );
+    domain.start_beside("fw-03");
+    domain.virsh(&["destroy", "fw-03"]);
+    domain.virsh(&["destroy", "fw"]);
+    assert_same(&expected, &variables);
+}

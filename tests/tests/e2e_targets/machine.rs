@@ -22,6 +22,11 @@ pub struct Machine {
 impl Machine {
     /// A machine that has not begun to run, with a qcow2 disk `os`, a raw disk `data` and a CD.
     pub fn start(lab: &Lab, os: &Path, data: &Path) -> Self {
+        Self::start_with(lab, os, data, &[])
+    }
+
+    /// The same, with more words on its command line.
+    pub fn start_with(lab: &Lab, os: &Path, data: &Path, words: &[&str]) -> Self {
         let (qmp, iso) = (lab.path("db-01.qmp"), lab.path("tools.iso"));
         fs::write(&iso, vec![0; 1 << 20]).expect("a file can be written");
         let mut command = Command::new("qemu-system-x86_64");
@@ -32,7 +37,7 @@ impl Machine {
         command.args(["-blockdev", &format!("driver=raw,node-name=n1,file.driver=file,file.filename={}", data.display())]);
         command.args(["-device", "virtio-blk-pci,drive=n1,id=data"]);
         command.args(["-nic", "user,model=virtio-net-pci,mac=52:54:00:aa:bb:cc"]);
-        command.args(["-qmp", &format!("unix:{},server=on,wait=off", qmp.display())]);
+        command.args(["-qmp", &format!("unix:{},server=on,wait=off", qmp.display())]).args(words);
         Self::run(command, &qmp)
     }
 

@@ -2,6 +2,7 @@ mod anew;
 mod chosen;
 mod domain;
 mod estimate;
+mod firmware;
 mod instant;
 mod many;
 mod replace;
@@ -15,6 +16,7 @@ use stillpoint_ports::TargetDisk;
 use stillpoint_runtime::begin_job;
 
 pub use anew::{Configuration, Restored, disks_of};
+pub use firmware::write as write_variables;
 pub use instant::installed;
 
 use super::{duration_ms, ended_with, estimated_ms, exit_code, outcome_of};
@@ -110,6 +112,9 @@ fn report(session: &Session, job: &Job, more: Value, warnings: &[String]) -> Res
         }
         if let Some(domain) = more["domain"].as_str() {
             output::line(&format!("domain {domain} is defined; start it with `virsh start {domain}`"));
+        }
+        if let Some(file) = more["firmware_variables"].as_str() {
+            output::line(&format!("firmware variables: {file}"));
         }
         for old in more["replaced"].as_array().into_iter().flatten().filter_map(Value::as_str) {
             output::line(&format!("the old disk is {old}"));

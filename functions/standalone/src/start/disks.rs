@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::{
-    Disk,
+    Disk, Variables,
     line::{Argument, Line},
     tree::Parts,
 };
@@ -34,6 +34,18 @@ pub fn replace(line: &mut Line, disks: &[Disk]) -> Vec<String> {
     warnings
 }
 
+/// Leads the machine's flash to its variables; says so where it has none on its command line.
+pub fn lead_to(line: &mut Line, Variables { was, file }: Variables<'_>) -> Option<String> {
+    let flash = Disk { name: String::new(), was: Some(was.to_owned()), file: file.to_owned(), format: "raw" };
+    (!by_file(line, &flash)).then(|| {
+        let was = was.escape_debug();
+        format!(
+            "the file of the firmware's variables ({was}) is not on the machine's command line; they are in {}",
+            file.display()
+        )
+    })
+}
+
 /// Where the file stands that the disk was in.
 fn by_file(line: &mut Line, disk: &Disk) -> bool {
     let Some(was) = &disk.was else { return false };
@@ -44,6 +56,8 @@ fn by_file(line: &mut Line, disk: &Disk) -> bool {
         let plain = PLAIN.iter().find(|(option, _)| argument.option == *option).filter(|_| argument.value() == was);
         if let Some((_, index)) = plain {
             *argument = Argument::new("drive", drive(&Parts::Pairs(vec![pair("index", index), pair("media", "disk")]), disk));
+        } else if argument.option == "pflash" && argument.value() == was {
+            *argument = Argument::new("drive", drive(&Parts::Pairs(vec![pair("if", "pflash")]), disk));
         } else if argument.option == "drive" && file_of_drive(&parts) == Some(was) {
             argument.value = Some(drive(&parts, disk));
         } else if argument.option == "blockdev" {

@@ -5,7 +5,7 @@ use super::{line::Line, tree::Parts};
 /// Options whose values are no files of this host, though they may look like paths.
 const NO_FILES: [&str; 3] = ["append", "name", "device"];
 /// Options that give the machine a disk.
-const DISKS: [&str; 9] = ["", "drive", "blockdev", "hda", "hdb", "hdc", "hdd", "sd", "mtdblock"];
+const DISKS: [&str; 10] = ["", "drive", "blockdev", "hda", "hdb", "hdc", "hdd", "sd", "mtdblock", "pflash"];
 
 /// Files outside of `folder`, each with its option; and warnings of those that the new machine writes to as the old one does, and of what
 /// cannot be had again.
@@ -45,6 +45,12 @@ pub fn of(line: &Line, folder: &str) -> (Vec<String>, Vec<String>) {
         outside.extend(paths.into_iter().map(|path| format!("-{option} {path}")));
     }
     (outside, warnings)
+}
+
+/// What of the old machine is in no point, as a warning.
+pub fn lost(line: &Line) -> Option<String> {
+    let has_tpm = line.arguments().iter().any(|argument| argument.option == "tpmdev");
+    has_tpm.then(|| "the TPM's content is not in the point; what was sealed with it cannot be opened".to_owned())
 }
 
 /// A path that a value is, or that follows its scheme.

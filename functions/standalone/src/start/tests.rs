@@ -21,7 +21,14 @@ fn made_with(words: &[&str], disks: &[Disk], fresh: bool, reach: Reach) -> Scrip
         [next; 16]
     };
     let fresh = fresh.then(|| Fresh(Box::new(bytes)));
-    script(Request { arguments, name: "db-02", folder: Path::new("/new"), disks, fresh, reach }).unwrap()
+    script(Request { arguments, name: "db-02", folder: Path::new("/new"), disks, variables: None, fresh, reach }).unwrap()
+}
+
+fn made_with_variables(words: &[&str]) -> Script {
+    let arguments = std::iter::once("qemu").chain(words.iter().copied()).map(str::to_owned).collect();
+    let variables = Some(Variables { was: "/old/vars.fd", file: Path::new("/new/vars") });
+    let (folder, reach) = (Path::new("/new"), Reach::Same);
+    script(Request { arguments, name: "db-02", folder, disks: &[], variables, fresh: None, reach }).unwrap()
 }
 
 /// The command of a script, without its name.
@@ -133,6 +140,53 @@ fn a_disk_that_is_not_on_the_command_line_is_added_and_said() {
     let expected = r#"-m 1G -blockdev '{"driver":"qcow2","file":{"driver":"file","filename":"/new/os.qcow2"},"node-name":"restored0"}' -device virtio-blk,drive=restored0"#;
     assert_eq!(command(&script), expected);
     assert!(script.warnings[0].contains("disk os is not on"), "{:?}", script.warnings);
+}
+
+#[test]
+fn the_firmware_writes_to_its_own_variables() {
+    let code = ["-drive", "if=pflash,unit=0,readonly=on,file=/usr/share/code.fd,format=raw"];
+    for (words, expected) in [
+        (&["-drive", "if=pflash,unit=1,format=qcow2,file=/old/vars.fd"][..], "-drive file=/new/vars,format=raw,if=pflash,unit=1"),
+        (&["-pflash", "/old/vars.fd"], "-drive file=/new/vars,format=raw,if=pflash"),
+        (
+            &[
+                "-machine",
+                "q35,pflash1=v",
+                "-blockdev",
+                "driver=file,node-name=f,filename=/old/vars.fd",
+                "-blockdev",
+                "qcow2,node-name=v,file=f",
+            ],
+            "-machine q35,pflash1=v -blockdev driver=file,node-name=f,filename=/new/vars -blockdev node-name=v,file=f,driver=raw",
+        ),
+        (
+            &["-machine", "q35,pflash1=v", "-blockdev", r#"{"driver":"file","node-name":"v","filename":"/old/vars.fd"}"#],
+            r#"-machine q35,pflash1=v -blockdev '{"driver":"file","filename":"/new/vars","node-name":"v"}'"#,
+        ),
+    ] {
+        let script = made_with_variables(&[&code[..], words].concat());
+        let expected = format!("{} {expected}", code.join(" "));
+        assert_eq!(sorted(&command(&script)), sorted(&expected), "{words:?}");
+        assert!(script.warnings.is_empty() && script.obstacles.is_empty(), "{:?} {:?}", script.warnings, script.obstacles);
+    }
+    let elsewhere = made_with_variables(&["-m", "1G"]);
+    assert_eq!(command(&elsewhere), "-m 1G");
+    assert!(
+        elsewhere.warnings[0].contains("/old/vars.fd") && elsewhere.warnings[0].contains("/new/vars"),
+        "{:?}",
+        elsewhere.warnings
+    );
+    // Of a point that holds none.
+    for words in [["-pflash", "/old/vars.fd"], ["-drive", "if=pflash,unit=1,format=raw,file=/old/vars.fd"]] {
+        assert_eq!(made(&words, &[], true).obstacles, ["the new machine writes to /old/vars.fd, as the old one does"]);
+    }
+}
+
+#[test]
+fn a_tpm_is_said_to_be_lost() {
+    let words = ["-tpmdev", "emulator,id=t,chardev=c", "-device", "tpm-crb,tpmdev=t"];
+    assert!(made(&words, &[], true).warnings[0].contains("TPM's content is not in the point"));
+    assert_eq!(made_with(&words, &[], true, Reach::Nothing).warnings, Vec::<String>::new());
 }
 
 #[test]

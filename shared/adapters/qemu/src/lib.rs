@@ -19,6 +19,7 @@ mod configuration;
 mod cut;
 mod exclusive;
 mod extents;
+mod firmware;
 mod handle;
 mod libvirt;
 mod line;

@@ -10,6 +10,7 @@ mod anew;
 mod backup;
 mod checkpoint;
 mod domain;
+mod firmware;
 mod handle;
 mod hypervisor;
 mod names;

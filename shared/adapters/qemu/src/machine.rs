@@ -25,6 +25,13 @@ struct Device {
     inserted: Option<NodeInfo>,
 }
 
+impl Device {
+    /// Whether it is a flash device: `/machine/system.flash1`, on ARM `/machine/virt.flash1`.
+    fn is_firmware(&self) -> bool {
+        self.qdev.as_ref().is_some_and(|path| path.contains(".flash")) || self.device.starts_with("pflash")
+    }
+}
+
 /// A node of QEMU's block graph, of `query-named-block-nodes`.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -138,6 +145,13 @@ impl View {
         self.devices.iter().find(over)?.qdev.as_deref()
     }
 
+    /// The node in which the firmware keeps its variables. Where two flash devices can be written to, it is the second, as machines have them.
+    pub(crate) fn firmware_variables(&self) -> Option<&NodeInfo> {
+        let written = |device: &&Device| device.is_firmware() && device.inserted.as_ref().is_some_and(|info| !info.ro);
+        let last = self.devices.iter().filter(written).max_by_key(|device| device.qdev.as_deref().unwrap_or(&device.device));
+        last?.inserted.as_ref()
+    }
+
     /// The disks that are backed up: all that the guest can write to and nobody takes out, and that are not excluded.
     ///
     /// # Errors
@@ -169,8 +183,7 @@ impl View {
 
     fn disk(&self, device: &Device, position: usize) -> Result<Option<MachineDisk>> {
         let (Some(inserted), Some(path)) = (&device.inserted, &device.qdev) else { return Ok(None) };
-        let is_firmware = path.contains("/system.flash") || device.device.starts_with("pflash");
-        if device.removable || inserted.ro || is_firmware {
+        if device.removable || inserted.ro || device.is_firmware() {
             return Ok(None);
         }
         let own = inserted.node_name.as_deref().unwrap_or_default().parse::<Node>().ok();
@@ -240,6 +253,24 @@ mod tests {
         assert_eq!(names(&["virtio0"]).unwrap(), ["db-data", "scsi-1", "disk3"]);
         assert!(names(&["swap"]).unwrap_err().to_string().contains("has none of that name"));
         assert!(names(&["virtio0", "db-data", "scsi-1", "disk3"]).is_err());
+    }
+
+    #[test]
+    fn variables_are_in_the_last_flash_that_can_be_written_to() {
+        let flash = |name: &str, ro| device("", &format!("/machine/{name}"), false, &inserted(&format!("node of {name}"), ro));
+        let node = |devices: serde_json::Value| view(devices).firmware_variables().and_then(|info| info.node_name.clone());
+        let disk = device("virtio0", "/machine/peripheral/a", false, &inserted("n", false));
+        assert_eq!(node(json!([disk])), None);
+        assert_eq!(node(json!([flash("system.flash0", true), disk])), None);
+        for (name, writable_code) in [("system", false), ("virt", false), ("system", true)] {
+            let (code, variables) = (flash(&format!("{name}.flash0"), !writable_code), flash(&format!("{name}.flash1"), false));
+            let expected = Some(format!("node of {name}.flash1"));
+            assert_eq!(node(json!([code, variables])), expected);
+            assert_eq!(node(json!([variables, code])), expected);
+        }
+        assert_eq!(node(json!([flash("system.flash0", false), flash("system.flash1", true)])).unwrap(), "node of system.flash0");
+        let empty = json!({ "device": "pflash1", "removable": false, "qdev": "/machine/system.flash1" });
+        assert_eq!(node(json!([empty])), None);
     }
 
     #[test]

@@ -16,7 +16,7 @@ use crate::{
     agent::Agent,
     configuration,
     cut::Cut,
-    extents,
+    extents, firmware,
     handle::Handle,
     machine::{MachineDisk, View, parse_location},
     names::is_own,
@@ -246,11 +246,18 @@ pub(crate) async fn take_from(
     let done = cut.cut(instant).await;
     let rested = rest.end().await;
     done?;
-    let (disks, tracking_resets) = cut.show(instant, request.since, &monitor, daemon).await?;
     let mut warnings = rested.warnings;
+    let mut firmware_variables = None;
+    if !daemon {
+        let (variables, unkept) = firmware::of(cut.qmp, job, cut.disks.len(), &Address::unix(&cut.nbd)?).await;
+        firmware_variables = variables;
+        warnings.extend(unkept);
+    }
+    let (disks, tracking_resets) = cut.show(instant, request.since, &monitor, daemon).await?;
     warnings.extend(
         tracking_resets.iter().map(|reset| format!("disk {}: all of it is read and compared, for {}", reset.disk, reset.reason)),
     );
     let (obtained, frozen_ms) = (rested.obtained, rested.frozen_ms);
-    Ok(Snapshot { warnings, frozen_ms, tracking_resets, configuration, ..Snapshot::new(instant, obtained, disks, false) })
+    let snapshot = Snapshot::new(instant, obtained, disks, false);
+    Ok(Snapshot { warnings, frozen_ms, tracking_resets, configuration, firmware_variables, ..snapshot })
 }

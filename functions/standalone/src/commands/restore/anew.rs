@@ -11,13 +11,15 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use stillpoint_jobs::{DiskOutcome, Outcome};
 use stillpoint_model::{DiskName, Error, ErrorKind, ItemName, Result};
-use stillpoint_vault::Vault;
+use stillpoint_ports::FirmwareVariables;
+use stillpoint_vault::{Point, Vault};
 
+use super::firmware;
 use crate::{
     args::Restore,
     disks,
     session::{Session, system},
-    start::{Disk, Fresh, Reach, Request, Script, script},
+    start::{Disk, Fresh, Reach, Request, Script, Variables, script},
 };
 
 const SCRIPT: &str = "start.sh";
@@ -73,20 +75,21 @@ impl Anew {
         if path.exists() && !overwrite {
             return Err(Error::conflict(format!("{} exists; give --overwrite to replace it", path.display())));
         }
+        firmware::unless_there(&self.folder, overwrite)?;
         Ok(self)
     }
 
-    /// Writes the script for the disks of an ended job. Whatever stands in its way is a warning: the disks are there.
+    /// Writes the script for the disks of an ended job, and what the firmware remembers before it. Whatever stands in its way is a warning: the disks are there.
     pub async fn write(self, session: &Session, outcome: &Outcome, item: Option<&ItemName>) -> Result<(Value, Vec<String>)> {
         let without = |why: &str| Ok((json!({ "script": null, "warnings": [why] }), vec![why.to_owned()]));
         let (Some(item), Some(id)) = (item, outcome.point) else { return without("the job names no point") };
-        let configuration = match session.vault.point(item, id).await {
-            Ok(point) => session.vault.configuration(&point),
+        let kept = match session.vault.point(item, id).await {
+            Ok(point) => kept(&session.vault, &point),
             Err(error) if error.kind() == ErrorKind::Missing => Ok(None),
             Err(error) => Err(error),
         };
-        let configuration = match configuration {
-            Ok(Some(text)) => text,
+        let (configuration, variables) = match kept {
+            Ok(Some(kept)) => kept,
             Ok(None) => return without("the point holds no configuration of the machine; no start script was written"),
             Err(error) => return without(&format!("no start script was written: {}", error.one_line())),
         };
@@ -96,12 +99,16 @@ impl Anew {
             Restored { name: disk.name.clone(), file: file.into(), format }
         };
         let disks = outcome.disks.iter().map(restored).collect();
-        let written = self.script(session, item, Configuration::read(&configuration), disks).await.and_then(|made| {
+        let made = self.script(session, item, Configuration::read(&configuration), disks, variables.as_ref()).await;
+        let written = made.and_then(|made| {
+            let file = variables.map(|variables| firmware::write(&self.folder, &variables)).transpose()?;
             self.store(&made)?;
-            Ok([made.obstacles, made.warnings].concat())
+            Ok((file, [made.obstacles, made.warnings].concat()))
         });
         match written {
-            Ok(warnings) => Ok((json!({ "script": self.path(), "warnings": warnings }), warnings)),
+            Ok((file, warnings)) => {
+                Ok((json!({ "script": self.path(), "firmware_variables": file, "warnings": warnings }), warnings))
+            }
             Err(error) => without(&format!("no start script was written: {}", error.one_line())),
         }
     }
@@ -113,19 +120,28 @@ impl Anew {
         item: &ItemName,
         configuration: Result<Configuration>,
         disks: Vec<Restored>,
+        variables: Option<&FirmwareVariables>,
     ) -> Result<Script> {
         let Configuration { arguments } = configuration?;
         let disks = disks_of(&session.vault, item, disks).await;
         let fresh = (!self.same_identity).then(|| Fresh(Box::new(random)));
         let reach = if self.network { Reach::Same } else { Reach::NoNetwork };
         let name = self.name.as_str();
-        script(Request { arguments, name, folder: &self.folder, disks: &disks, fresh, reach })
+        let file = firmware::path(&self.folder);
+        let variables = variables.map(|variables| Variables { was: &variables.file, file: &file });
+        script(Request { arguments, name, folder: &self.folder, disks: &disks, variables, fresh, reach })
     }
 
     /// Writes it, whole under its name, or not at all.
     pub fn store(&self, script: &Script) -> Result<()> {
-        store(&self.path(), &script.text, 0o700)
+        store(&self.path(), script.text.as_bytes(), 0o700)
     }
+}
+
+/// What a point's machine is made again from, and what its firmware remembers.
+fn kept(vault: &Vault, point: &Point) -> Result<Option<(String, Option<FirmwareVariables>)>> {
+    let Some(configuration) = vault.configuration(point)? else { return Ok(None) };
+    Ok(Some((configuration, vault.firmware_variables(point)?)))
 }
 
 /// The disks of a machine with where they were, which is known for as long as the machine's record is there.
@@ -145,14 +161,14 @@ pub fn random() -> [u8; 16] {
     bytes
 }
 
-/// Writes a text, whole under its name, or not at all.
-pub fn store(path: &Path, text: &str, mode: u32) -> Result<()> {
+/// Writes a file, whole under its name, or not at all.
+pub fn store(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
     let draft = path.with_extension("new");
     let context = |error: std::io::Error| Error::from(error).context(path.display());
     if draft.exists() {
         fs::remove_file(&draft).map_err(context)?;
     }
     let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&draft).map_err(context)?;
-    file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(context)?;
+    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(context)?;
     fs::rename(&draft, path).map_err(context)
 }

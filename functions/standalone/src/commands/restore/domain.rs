@@ -7,11 +7,11 @@ use std::{
 
 use serde_json::json;
 use stillpoint_model::{Error, ErrorKind, ItemName, Result};
-use stillpoint_ports::TargetDisk;
+use stillpoint_ports::{FirmwareVariables, TargetDisk};
 use stillpoint_qemu::{Definition, Hypervisor, Identity, NewDomain, RestoredDisk};
 use stillpoint_vault::Item;
 
-use super::{Chosen, Places, Wanted, anew, carry_out, replace, report};
+use super::{Chosen, Places, Wanted, anew, carry_out, firmware, replace, report};
 use crate::{
     args::{Format, PowerDown, Restore},
     disks,
@@ -51,23 +51,36 @@ pub async fn run(session: &Session, args: Restore, hypervisor: Hypervisor) -> Re
     let wanted = Wanted { name: machine, point: args.point, places, overwrite: args.overwrite, limits: None };
     let chosen = Chosen::find(session, &wanted).await?;
     let targets = chosen.targets(&wanted)?;
-    let configuration = configuration(session, &wanted.name, &chosen).await?;
+    firmware::unless_there(&folder, args.overwrite)?;
+    let (configuration, variables) = kept(session, &wanted.name, &chosen).await?;
+    let file = variables.as_ref().map(|_| firmware::path(&folder));
     let disks: Vec<RestoredDisk> = targets.iter().map(restored).collect();
     let fresh = (!args.same_identity).then(identity);
-    let asked = NewDomain { configuration: &configuration, name: name.as_str(), folder: &folder, disks: &disks, fresh };
+    let asked = NewDomain {
+        configuration: &configuration,
+        name: name.as_str(),
+        folder: &folder,
+        disks: &disks,
+        firmware_variables: file.as_deref(),
+        fresh,
+    };
     let Definition { xml, uuid, mut warnings } = asked.define()?;
     unless_there(&hypervisor, name.as_str(), uuid.as_deref()).await?;
     let job = carry_out(session, wanted, chosen, targets, &mut Interrupt::listen()?).await?;
     super::outcome_of(&job)?;
-    let defined = define(&hypervisor, &path, &xml).await;
+    let defined = define(&hypervisor, &path, &xml, variables.as_ref()).await;
     if let Err(error) = &defined {
         warnings.push(format!("the domain is not defined: {}; try `virsh define {}`", error.one_line(), path.display()));
     }
     let domain = defined.is_ok().then_some(name);
-    report(session, &job, json!({ "domain": domain, "uuid": uuid, "definition": path, "warnings": warnings }), &warnings)
+    let more = json!({
+        "domain": domain, "uuid": uuid, "definition": path, "firmware_variables": file, "warnings": warnings,
+    });
+    report(session, &job, more, &warnings)
 }
 
-async fn configuration(session: &Session, name: &ItemName, chosen: &Chosen) -> Result<String> {
+/// The domain's definition, and what its firmware remembers.
+async fn kept(session: &Session, name: &ItemName, chosen: &Chosen) -> Result<(String, Option<FirmwareVariables>)> {
     let point = match session.vault.point(name, chosen.point).await {
         Err(error) if error.kind() == ErrorKind::Missing && chosen.snapshot.is_some() => {
             return Err(Error::conflict(format!(
@@ -77,9 +90,10 @@ async fn configuration(session: &Session, name: &ItemName, chosen: &Chosen) -> R
         }
         point => point?,
     };
-    session.vault.configuration(&point)?.ok_or_else(|| {
+    let configuration = session.vault.configuration(&point)?.ok_or_else(|| {
         Error::missing(format!("point {} holds no definition of the domain; restore its disks without --as", chosen.point))
-    })
+    })?;
+    Ok((configuration, session.vault.firmware_variables(&point)?))
 }
 
 fn restored(disk: &TargetDisk) -> RestoredDisk {
@@ -105,9 +119,12 @@ async fn unless_there(hypervisor: &Hypervisor, name: &str, uuid: Option<&str>) -
     }
 }
 
-async fn define(hypervisor: &Hypervisor, path: &Path, xml: &str) -> Result<()> {
+async fn define(hypervisor: &Hypervisor, path: &Path, xml: &str, variables: Option<&FirmwareVariables>) -> Result<()> {
+    if let (Some(variables), Some(folder)) = (variables, path.parent()) {
+        firmware::write(folder, variables)?;
+    }
     // It may hold secrets.
-    anew::store(path, xml, 0o600)?;
+    anew::store(path, xml.as_bytes(), 0o600)?;
     hypervisor.define(path).await
 }
 

@@ -27,7 +27,7 @@ use self::{filling::Filled, machine::Socket, serving::Serving, state::State};
 use super::{
     super::{ended_with, worker::stopped},
     anew::{Anew, Configuration, Restored},
-    make_folder,
+    firmware, make_folder,
 };
 use crate::{
     args::{Format, Restore},
@@ -163,7 +163,8 @@ impl Instantly<'_> {
         }
         let restored = |overlay: &Overlay| Restored { name: overlay.disk.clone(), file: overlay.image.clone(), format: "qcow2" };
         let disks = self.overlays.iter().map(restored).collect();
-        let script = self.anew.script(self.session, item, Ok(configuration), disks).await?;
+        let variables = self.session.vault.firmware_variables(&self.point)?;
+        let script = self.anew.script(self.session, item, Ok(configuration), disks, variables.as_ref()).await?;
         match script.obstacles.first() {
             Some(why) => Err(Error::conflict(format!("{why}; restore without --instant and change the start script"))),
             None => Ok(script),
@@ -176,6 +177,9 @@ impl Instantly<'_> {
             let Address::Unix(socket) = &self.nbd else { return Err(Error::internal("the point is served at a Unix socket")) };
             for overlay in &self.overlays {
                 overlay.create(socket, PATIENCE).await?;
+            }
+            if let Some(variables) = self.session.vault.firmware_variables(&self.point)? {
+                firmware::write(&self.anew.folder, &variables)?;
             }
             self.anew.store(script)?;
         }

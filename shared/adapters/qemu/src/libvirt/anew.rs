@@ -2,6 +2,7 @@
 //! libvirt has written it.
 
 mod edits;
+mod firmware;
 mod outside;
 
 use std::path::{Path, PathBuf};
@@ -45,6 +46,8 @@ pub struct NewDomain<'a> {
     pub folder: &'a Path,
     /// All disks that it shall have besides those that nobody writes to.
     pub disks: &'a [RestoredDisk],
+    /// The file that its firmware's variables are in, if they are there again; an absolute path.
+    pub firmware_variables: Option<&'a Path>,
     /// None to be the same.
     pub fresh: Option<Identity>,
 }
@@ -85,6 +88,7 @@ impl NewDomain<'_> {
         let mut warnings = Vec::new();
         identify(&mut edits, root, name, fresh.as_mut());
         drop_transient(&mut edits, root, &mut warnings);
+        firmware::lead(&mut edits, root, self.firmware_variables, &mut warnings);
         let devices = child(root, "devices");
         for node in devices.iter().flat_map(|devices| devices.children()).filter(|node| node.has_tag_name("disk")) {
             disk(&mut edits, node, disks, &mut warnings);
@@ -129,7 +133,7 @@ fn identify(edits: &mut Edits, root: Node<'_, '_>, name: &str, fresh: Option<&mu
     }
 }
 
-/// What belonged to the domain while it ran, or to its place: ids, names that libvirt gave, labels, files of firmware variables.
+/// What belonged to the domain while it ran, or to its place: ids, names that libvirt gave, labels.
 fn drop_transient(edits: &mut Edits, root: Node<'_, '_>, warnings: &mut Vec<String>) {
     if let Some(id) = root.attribute_node("id") {
         edits.remove(id.range());
@@ -147,15 +151,6 @@ fn drop_transient(edits: &mut Edits, root: Node<'_, '_>, warnings: &mut Vec<Stri
             edits.remove(node.range());
             warnings.push("the security label that was set for the old domain is not set for the new one".to_owned());
         }
-    }
-    for node in child(root, "os").iter().flat_map(|os| os.children()).filter(|node| node.has_tag_name("nvram")) {
-        let template = node.attribute("template").map(|file| format!("<nvram template='{}'/>", escaped(file)));
-        edits.replace(node.range(), template.unwrap_or_default());
-        let file = node.text().map(str::trim).filter(|file| !file.is_empty());
-        warnings.push(format!(
-            "firmware variables{} are not in the point; the new domain begins with those of its template",
-            file.map(|file| format!(" ({})", file.escape_debug())).unwrap_or_default()
-        ));
     }
 }
 

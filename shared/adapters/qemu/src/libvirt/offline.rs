@@ -5,6 +5,7 @@ use stillpoint_ports::{Clock, MachineSource, Snapshot, SnapshotRequest, Tracking
 
 use super::{
     domain::{self, Domain, DomainDisk},
+    firmware::Firmware,
     settings::DomainSettings,
     virsh::Virsh,
 };
@@ -39,5 +40,8 @@ pub(super) async fn take(
         }
     }
     snapshot.configuration = domain::configuration(virsh, &domain.uuid).await;
+    let (variables, unkept) = Firmware::look(virsh, &domain.uuid).await.read(false);
+    snapshot.firmware_variables = variables;
+    snapshot.warnings.extend(unkept);
     Ok(snapshot)
 }

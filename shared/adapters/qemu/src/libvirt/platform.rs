@@ -13,6 +13,7 @@ use super::{
     backup::{self, Backup},
     checkpoint,
     domain::{self, Domain, DomainDisk},
+    firmware::Firmware,
     handle::DomainHandle,
     names::{self, Checkpoint},
     offline as off,
@@ -217,6 +218,7 @@ async fn take_running(
         None => None,
     };
     let configuration = domain::configuration(virsh, &domain.uuid).await;
+    let firmware = Firmware::look(virsh, &domain.uuid).await;
     let nbd = names::socket(&settings.sockets(), job, &domain.uuid);
     let backup = Backup { virsh, domain, job, nbd, scratch, parent };
     let mut rest = AtRest::begin(shared, request.wanted, domain.runs()).await?;
@@ -224,11 +226,13 @@ async fn take_running(
     let done = backup.begin(instant, &watched).await;
     let rested = rest.end().await;
     done?;
+    let (firmware_variables, unkept) = firmware.read(true);
     let (disks, tracking_resets) = backup.show(instant).await.map_err(|error| given_up(&backup.nbd, error))?;
-    let mut warnings = rested.warnings;
+    let mut warnings = [rested.warnings, unkept].concat();
     warnings.extend(
         tracking_resets.iter().map(|reset| format!("disk {}: all of it is read and compared, for {}", reset.disk, reset.reason)),
     );
     let (obtained, frozen_ms) = (rested.obtained, rested.frozen_ms);
-    Ok(Snapshot { warnings, frozen_ms, tracking_resets, configuration, ..Snapshot::new(instant, obtained, disks, false) })
+    let snapshot = Snapshot::new(instant, obtained, disks, false);
+    Ok(Snapshot { warnings, frozen_ms, tracking_resets, configuration, firmware_variables, ..snapshot })
 }

@@ -46,7 +46,7 @@ impl State {
     /// Writes it.
     pub fn write(&self, folder: &Path) -> Result<()> {
         let text = serde_json::to_string(self).map_err(|error| Error::internal("cannot write JSON").with_source(error))?;
-        store(&file(folder), &text, 0o600)
+        store(&file(folder), text.as_bytes(), 0o600)
     }
 
     /// Notes whether the machine is paused.

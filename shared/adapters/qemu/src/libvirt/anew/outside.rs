@@ -5,6 +5,7 @@ use std::path::Path;
 use roxmltree::Node;
 
 use super::{Edits, child, escaped};
+use crate::firmware::TPM;
 
 /// Devices whose text goes to a file, or comes through a socket.
 const CHARACTER_DEVICES: [&str; 5] = ["serial", "parallel", "console", "channel", "redirdev"];
@@ -51,7 +52,7 @@ pub(super) fn shared(root: Node<'_, '_>) -> Vec<String> {
                 warnings.push(format!("the new domain's screen is at port {}, as the old one's is", port.escape_debug()));
             }
             ("tpm", _) if child(device, "backend").is_some_and(|backend| backend.attribute("type") == Some("emulator")) => {
-                warnings.push("the TPM's content is not in the point; what was sealed with it cannot be opened".to_owned());
+                warnings.push(TPM.to_owned());
             }
             _ => {}
         }

@@ -47,6 +47,10 @@ fn disk(name: &str, file: &str, format: &'static str) -> RestoredDisk {
 }
 
 fn defined(xml: &str, disks: &[RestoredDisk], fresh: bool) -> Definition {
+    defined_with(xml, disks, fresh, None)
+}
+
+fn defined_with(xml: &str, disks: &[RestoredDisk], fresh: bool, firmware_variables: Option<&Path>) -> Definition {
     let configuration = json!({ "domain_xml": xml }).to_string();
     let mut count = 0;
     let mac = Box::new(move || {
@@ -55,7 +59,7 @@ fn defined(xml: &str, disks: &[RestoredDisk], fresh: bool) -> Definition {
     });
     let fresh = fresh.then(|| Identity { uuid: "99999999-d010-44b9-86d1-5766d0a2f7dc".to_owned(), mac });
     let folder = Path::new("/vm/db & 02");
-    NewDomain { configuration: &configuration, name: "db-02", folder, disks, fresh }.define().unwrap()
+    NewDomain { configuration: &configuration, name: "db-02", folder, disks, firmware_variables, fresh }.define().unwrap()
 }
 
 #[test]
@@ -132,9 +136,23 @@ fn a_disk_without_source_or_driver_gets_them() {
 }
 
 #[test]
+fn a_domain_is_led_to_its_own_firmware_variables() {
+    let with = |os: &str| {
+        let old = format!("<domain><name>a</name><os><type>hvm</type>{os}</os></domain>");
+        defined_with(&old, &[], true, Some(Path::new("/vm/a & b/vars")))
+    };
+    for os in ["", "<nvram template='/t'>/old</nvram>", "<nvram type='file' format='qcow2'><source file='/old'/></nvram>"] {
+        let Definition { xml, warnings, .. } = with(os);
+        assert!(xml.contains("<os><type>hvm</type><nvram>/vm/a &amp; b/vars</nvram></os>"), "{xml}");
+        assert!(warnings.is_empty() && !xml.contains("/old"), "{warnings:?}");
+    }
+}
+
+#[test]
 fn what_is_no_domain_is_refused() {
     for text in ["", "{}", r#"{"arguments": ["qemu"]}"#, r#"{"domain_xml": "<domain>"}"#, r#"{"domain_xml": "<network/>"}"#] {
-        let asked = NewDomain { configuration: text, name: "a", folder: Path::new("/a"), disks: &[], fresh: None };
+        let (folder, firmware_variables) = (Path::new("/a"), None);
+        let asked = NewDomain { configuration: text, name: "a", folder, disks: &[], firmware_variables, fresh: None };
         assert_eq!(asked.define().unwrap_err().kind(), stillpoint_model::ErrorKind::Invalid, "{text}");
     }
 }

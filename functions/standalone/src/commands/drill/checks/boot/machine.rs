@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 use stillpoint_model::{DiskName, Error, ErrorKind, Result};
 use stillpoint_nbd::Address;
 use stillpoint_policy_file::BootEntry;
+use stillpoint_ports::FirmwareVariables;
 use stillpoint_qemu::Overlay;
 
 use super::super::Restored;
 use crate::{
-    commands::restore::{Configuration, Restored as Image, disks_of, installed},
-    start::{AGENT, Reach, Request, script},
+    commands::restore::{Configuration, Restored as Image, disks_of, installed, write_variables},
+    start::{AGENT, Reach, Request, Variables, script},
 };
 
 /// The machine that is made where the point does not tell of one.
@@ -37,13 +38,15 @@ pub fn make(restored: &Restored, boot: &BootEntry, folder: &Path) -> Result<Made
         installed(program)?;
     }
     let images = overlays(restored, folder)?;
+    let kept = if own.is_some() { variables(restored, folder)? } else { None };
     let (mut arguments, disks) = match own {
         Some(own) => (own.arguments, restored.handle.block_on(disks_of(&restored.vault, &restored.machine, images))),
         None => (usual(boot, &images)?, Vec::new()),
     };
     arguments.extend(boot.arguments.iter().cloned());
     let name = restored.machine.as_str();
-    let made = script(Request { arguments, name, folder, disks: &disks, fresh: None, reach: Reach::Nothing })?;
+    let variables = kept.as_ref().map(|(variables, file)| Variables { was: &variables.file, file });
+    let made = script(Request { arguments, name, folder, disks: &disks, variables, fresh: None, reach: Reach::Nothing })?;
     if let Some(why) = made.obstacles.first() {
         return Err(Error::conflict(format!("it cannot be booted apart from the old machine: {why}")));
     }
@@ -61,6 +64,12 @@ fn own(restored: &Restored) -> Result<Option<Configuration>> {
     };
     let text = if is_qemu { restored.vault.configuration(&restored.point)? } else { None };
     text.map(|text| Configuration::read(&text)).transpose()
+}
+
+/// What its firmware remembers, in a file that the machine may write to.
+fn variables(restored: &Restored, folder: &Path) -> Result<Option<(FirmwareVariables, PathBuf)>> {
+    let kept = restored.vault.firmware_variables(&restored.point)?;
+    kept.map(|variables| write_variables(folder, &variables).map(|file| (variables, file))).transpose()
 }
 
 /// Images that take what the machine writes.
