@@ -16,7 +16,7 @@
 //!
 //! The guest's system is in memory, so its disks are data only. Its memory was saved once, when it had booted, and each [`Guest`]
 //! begins there; disks are plugged in afterwards. So booting again after a crash, and looking at restored disks, take one second
-//! too. Only [`Guest::cold`] and [`Guest::reset`] boot through the firmware and the kernel. A [`Started`] machine is one that the product made of
+//! too. Only [`Guest::cold`], [`Guest::with_variables`] and [`Guest::reset`] boot through the firmware and the kernel. A [`Started`] machine is one that the product made of
 //! another: its start script begins with a boot, too.
 
 mod disk;

@@ -1,5 +1,5 @@
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Mutex, MutexGuard, PoisonError},
     time::Instant,
 };
@@ -13,6 +13,9 @@ use super::{
     shell::{Output, Shell},
 };
 use crate::PATIENCE;
+
+/// The one that QEMU boots with by itself; it comes with Debian's QEMU.
+const FIRMWARE: &str = "/usr/share/seabios/bios-256k.bin";
 
 /// Which guest agent answers the host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,8 +72,20 @@ impl Guest {
     /// The same, but with its disks on QEMU's command line, as an operator has them. It boots through firmware and kernel: a few seconds.
     #[must_use]
     pub fn cold(agent: Agent, disks: &[Disk]) -> Self {
+        Self::cold_with(agent, disks, Vec::new())
+    }
+
+    /// The same, but its firmware is in flash, beside another flash that it could keep variables in: this raw file.
+    #[must_use]
+    pub fn with_variables(agent: Agent, disks: &[Disk], file: &Path) -> Self {
+        let code = format!("if=pflash,unit=0,format=raw,readonly=on,file={FIRMWARE}");
+        let variables = format!("if=pflash,unit=1,format=raw,file={}", file.display());
+        Self::cold_with(agent, disks, ["-drive".to_owned(), code, "-drive".to_owned(), variables].to_vec())
+    }
+
+    fn cold_with(agent: Agent, disks: &[Disk], mut words: Vec<String>) -> Self {
         let mut guest = Self { machine: Machine::off(disks), agent, shell: Mutex::new(None) };
-        let words: Vec<String> = disks.iter().enumerate().flat_map(|(slot, disk)| disk.words(slot)).collect();
+        words.extend(disks.iter().enumerate().flat_map(|(slot, disk)| disk.words(slot)));
         Saved::guest().turn_on(&mut guest.machine, agent.word(), &words);
         guest.machine.look_again();
         guest.connect();

@@ -79,6 +79,11 @@ impl Started {
         let begun = Instant::now();
         while let Some(pid) = self.pid() {
             drop(Command::new("kill").args(["-9", &pid.to_string()]).output());
+            // Its command line goes before its files, and with them its locks on disks.
+            while fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|line| !line.contains(") Z ")) {
+                assert!(begun.elapsed() < PATIENCE, "process {pid} does not end");
+                thread::sleep(Duration::from_millis(5));
+            }
             assert!(begun.elapsed() < PATIENCE, "process {pid} does not end");
             thread::sleep(Duration::from_millis(5));
         }

@@ -99,7 +99,9 @@ fn a_guest_boots_by_its_own_command_line_and_the_restored_bytes_stay() {
         Disk::ext4(&site.lab.path(""), "files", Format::Qcow2, 64 * MIB),
         Disk::empty(&site.lab.path(""), "plain", Format::Raw, 8 * MIB),
     ];
-    let guest = Guest::cold(Agent::Hooks, &disks);
+    let variables = site.lab.path("vars.fd");
+    disk::full(&variables, 128 << 10, 7);
+    let guest = Guest::with_variables(Agent::Hooks, &disks, &variables);
     let socket = |path: PathBuf| format!("unix:{}", path.display());
     let (qmp, agent) = (socket(guest.machine.qmp()), socket(guest.agent()));
     site.host.json(&["machine", "add", "db-01", "--platform", "qemu", "--qmp", &qmp, "--agent", &agent]);

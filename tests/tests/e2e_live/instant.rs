@@ -9,7 +9,7 @@ use std::{
 use serde_json::{Value, json};
 use stillpoint_tests::{
     Host, Lab, Running,
-    disk::{MIB, names},
+    disk::{MIB, names, noise},
     live::{Agent, Disk, Format, Guest, Started},
     number, text,
 };
@@ -17,6 +17,7 @@ use stillpoint_tests::{
 use super::estate::{MACHINE, Site, add_guest, backup, newest, restored};
 
 const NEW: &str = "db-02";
+const VARIABLES_BYTES: u64 = 128 << 10;
 
 fn arg(path: &Path) -> &str {
     path.to_str().expect("a path is text")
@@ -58,12 +59,17 @@ fn backed_up(lab: &Lab) -> (Host, String) {
     let host = lab.host_with_vault();
     let disks =
         [Disk::ext4(&lab.path(""), "files", Format::Qcow2, 64 * MIB), Disk::empty(&lab.path(""), "plain", Format::Raw, 8 * MIB)];
-    let guest = Guest::cold(Agent::Hooks, &disks);
+    let variables = lab.path("vars.fd");
+    fs::write(&variables, noise(7, VARIABLES_BYTES)).expect("a file can be written");
+    let guest = Guest::with_variables(Agent::Hooks, &disks, &variables);
     add_guest(&host, &guest, &[]);
     guest
         .run("dd if=/dev/urandom of=/mnt/files/before bs=1M count=24; dd if=/dev/urandom of=/dev/disk/plain bs=1M count=2; sync");
     let sum = guest.run("md5sum </mnt/files/before");
     backup(&host, "application");
+    drop(guest);
+    // From here on nobody has the old ones.
+    fs::write(&variables, noise(8, VARIABLES_BYTES)).expect("a file can be written");
     (host, sum)
 }
 
@@ -76,10 +82,12 @@ fn assert_local(started: &Started, folder: &Path) {
     for disk in ["disk-files", "disk-plain"] {
         let image = folder.join(format!("{disk}.qcow2"));
         let said = Command::new("qemu-img").args(["info", "--output=json", arg(&image)]).output().expect("qemu-img is installed");
-        let info: Value = serde_json::from_slice(&said.stdout).expect("a document");
+        let info: Value = serde_json::from_slice(&said.stdout).unwrap_or_else(|_| panic!("{said:?}"));
         assert_eq!(info.get("backing-filename"), None, "{info}");
         assert!(Command::new("qemu-img").args(["check", "-q", arg(&image)]).status().expect("it runs").success());
     }
+    let variables = fs::read(folder.join("firmware-variables.fd")).expect("they are there");
+    assert!(variables == noise(7, VARIABLES_BYTES), "they are the point's");
 }
 
 #[test]
