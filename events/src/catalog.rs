@@ -3,9 +3,9 @@ use serde_json::Value;
 
 use crate::{
     AlarmChanged, BackupRequested, CollectRequested, Contract, Envelope, EnvelopeError, Function, JobEnded, PruneRequested,
-    RecoveryPointCommitted, ReplicateRequested, ReplicateSegmentPlanned, ReplicateSegmentsCopied, RestoreRequested,
-    RestoreSegmentPlanned, RestoreSegmentsWritten, SegmentPlanned, SegmentsTransferred, SnapshotExpired, TimerTicked,
-    VerifyRequested, VerifySegmentPlanned, VerifySegmentsRead,
+    RecoveryPointCommitted, ReplicateRequested, ReplicateSegmentPlanned, ReplicateSegmentsCopied, RestoreOrdered,
+    RestoreRequested, RestoreSegmentPlanned, RestoreSegmentsWritten, SegmentPlanned, SegmentsTransferred, SnapshotExpired,
+    TimerTicked, VerifyRequested, VerifySegmentPlanned, VerifySegmentsRead,
 };
 
 /// The pattern behind [`Contract::idempotency_key`], as the type's definition states it.
@@ -40,7 +40,8 @@ pub fn all() -> Vec<Description> {
         describe::<RecoveryPointCommitted>("`commit`", &[Function::Snapshot]),
         describe::<SnapshotExpired>("`schedule`, the command line", &[Function::Snapshot]),
         describe::<JobEnded>("the host, `jobs`", &[Function::Snapshot, Function::Restore]),
-        describe::<RestoreRequested>("the command line", &[Function::Restore]),
+        describe::<RestoreOrdered>("other systems", &[Function::Restore]),
+        describe::<RestoreRequested>("the command line, `restore` (ordered)", &[Function::Restore]),
         describe::<RestoreSegmentPlanned>("`restore`", &[Function::Restore]),
         describe::<RestoreSegmentsWritten>("`restore`", &[Function::Restore]),
         describe::<PruneRequested>("`schedule`, the command line", &[Function::Prune]),

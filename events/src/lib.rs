@@ -14,6 +14,7 @@ pub use envelope::{ENVELOPE_BYTES_MAX, Envelope, EnvelopeError};
 pub use function::{Function, UnknownFunction};
 pub use types::{
     AlarmChanged, BackupRequested, CollectRequested, JobEnded, PruneRequested, RecoveryPointCommitted, ReplicateRequested,
-    ReplicateSegmentPlanned, ReplicateSegmentsCopied, RestoreRequested, RestoreSegmentPlanned, RestoreSegmentsWritten,
-    SegmentPlanned, SegmentsTransferred, SnapshotExpired, TimerTicked, VerifyRequested, VerifySegmentPlanned, VerifySegmentsRead,
+    ReplicateSegmentPlanned, ReplicateSegmentsCopied, RestoreOrdered, RestoreRequested, RestoreSegmentPlanned,
+    RestoreSegmentsWritten, SegmentPlanned, SegmentsTransferred, SnapshotExpired, TimerTicked, VerifyRequested,
+    VerifySegmentPlanned, VerifySegmentsRead,
 };

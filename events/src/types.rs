@@ -87,6 +87,15 @@ event!(
     }, "{job}"
 );
 event!(
+    /// Another system wants a restore: the one event that carries more than ids, since nothing of it is in the vault yet. It has the word of
+    /// its requester and nobody else's; what that is worth says the vault.
+    RestoreOrdered = "io.stillpoint.restore.ordered.v1" {
+        /// A JSON Web Token that the requester signed.
+        #[schemars(length(min = 1, max = 8192))]
+        order: String,
+    }, "{order}"
+);
+event!(
     /// A restore job exists and may begin.
     RestoreRequested = "io.stillpoint.restore.requested.v1" {
         /// The job.

@@ -107,7 +107,7 @@ impl Scene {
         follow(&world, create(Operation::Collect).await?.requested()).await?;
         Fleet::load(&world.vault().afresh()).await?.write_digest(world.vault()).await?;
         let disks = World::places(&world.vault().point(&item, point).await?, "to");
-        let restore = create(Operation::Restore { item, point, disks, snapshot: None, estimated_ms: None }).await?;
+        let restore = create(Operation::Restore { item, point, disks, snapshot: None, estimated_ms: None, order: None }).await?;
         let verify = create(Operation::Verify { item: None, read: Some(Rotation::ALL) }).await?;
         for job in [&restore, &verify] {
             deliver(&world, job.requested()).await?;

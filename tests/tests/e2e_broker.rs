@@ -6,6 +6,8 @@ mod cancelled;
 mod dead_letters;
 #[path = "e2e_broker/killed.rs"]
 mod killed;
+#[path = "e2e_broker/orders.rs"]
+mod orders;
 #[path = "e2e_broker/outages.rs"]
 mod outages;
 #[path = "e2e_broker/plant.rs"]

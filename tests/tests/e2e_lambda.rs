@@ -95,6 +95,41 @@ fn a_record_that_could_not_end_goes_back_to_its_own_queue() {
 }
 
 #[test]
+fn an_order_through_eventbridge_is_carried_out_once_and_a_forged_one_is_parked() {
+    let node = rabbitmq();
+    let cloud = Cloud::new(&node);
+    let disk = cloud.lab.path("disk.raw");
+    disk::sparse(&disk, 8 * MIB, 5, &[(MIB, 2 * MIB)]);
+    cloud.host.add("web-01", &[("os", &disk)]);
+    let backing: Vec<_> =
+        [("snapshot", 10), ("transfer", 4), ("commit", 10)].map(|(name, size)| cloud.mappings(name, size)).into();
+    cloud.host.backup("web-01");
+    drop(backing);
+    let (place, key) = (cloud.lab.arg("restores"), cloud.lab.arg("portal.pem"));
+    fs::create_dir(&place).expect("a folder can be made");
+    cloud.host.run(&["requester", "add", "portal", "--new-key", &key, "--machine", "web-01", "--to", &place]).ok();
+    let order = cloud.host.json(&["order", "web-01", "--requester", "portal", "--key", &key, "--to", &place]);
+    let mut event = sample("ordered");
+    event["detail"]["order"] = order["order"].clone();
+
+    let restore = LambdaFunction::start("restore", &cloud.environment);
+    assert_eq!(restore.invoke(&sample("ordered")), answered(0, 0, 1), "the sample is for another vault");
+    assert_eq!(restore.invoke(&event), answered(1, 0, 0));
+    let _restores = cloud.mappings("restore", 4);
+    let job = text(&order, "/job").to_owned();
+    until("the restore is done", || text(&cloud.host.json(&["jobs", "show", &job]), "/state") == "completed");
+    disk::assert_same(&disk, &cloud.lab.path("restores/os.raw"));
+    assert_eq!(restore.invoke(&event), answered(1, 0, 0), "again, it is done already");
+    assert_eq!(cloud.host.jobs("restore", "web-01").len(), 1);
+    let dead = cloud.dead();
+    assert_eq!(dead.len(), 1, "{dead:?}");
+    assert!(
+        text(&dead[0], "/reason").contains("knows no requester") || text(&dead[0], "/reason").contains("did not sign"),
+        "{dead:?}"
+    );
+}
+
+#[test]
 fn every_sample_of_a_trigger_is_taken() {
     let node = rabbitmq();
     let cloud = Cloud::new(&node);

@@ -7,7 +7,7 @@ use stillpoint_model::{ErrorKind, MarkKind, Result};
 use stillpoint_vault::{Both, Mark, Name, Pair, copy};
 
 /// Folders of records that a restore, or a vault that takes the primary's place, needs; nobody but the primary writes to them.
-const FOLDERS: [&str; 2] = [Name::POLICIES, Name::ITEMS];
+const FOLDERS: [&str; 3] = [Name::POLICIES, Name::REQUESTERS, Name::ITEMS];
 /// Who writes the marks.
 const BY: &str = "replicate";
 

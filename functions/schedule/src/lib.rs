@@ -20,6 +20,5 @@ mod tick;
 mod view;
 mod wiring;
 
-pub use outset::Place;
 pub use tick::Schedule;
 pub use wiring::{STALLED_AFTER_DEFAULT, functions};

@@ -4,7 +4,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
 use stillpoint_events::Outgoing;
 use stillpoint_fleet::{SettledSlot, Settlement, Start, Tick};
-use stillpoint_jobs::{BackupSlot, Carrier, Engine, Operation, Request};
+use stillpoint_jobs::{BackupSlot, Engine, Operation, Place, Request};
 use stillpoint_model::{ErrorKind, Result, Subject, policy::Policy};
 
 use crate::due::Due;
@@ -12,51 +12,19 @@ use crate::due::Due;
 /// Jobs that are begun at once.
 const IN_FLIGHT: usize = 16;
 
-/// Where the jobs run that this timer starts.
-#[derive(Debug, Clone)]
-pub struct Place {
-    /// Only machines of this site are started from here.
-    pub site: String,
-    /// Who takes the jobs on: the site, or the host of the one process that carries them.
-    pub host: String,
-    /// What brings their events.
-    pub carrier: Carrier,
-}
-
-impl Place {
-    /// A site whose jobs a broker carries.
-    #[must_use]
-    pub fn of_site(site: &str) -> Self {
-        Self { site: site.to_owned(), host: site.to_owned(), carrier: Carrier::Broker }
-    }
-
-    /// A request for a job here.
-    pub(crate) fn request(&self, what: Operation) -> Request {
-        Request { what, host: self.host.clone(), carrier: self.carrier }
-    }
-
-    /// The request of a slot's backup, or of nothing but its snapshot.
-    pub(crate) fn backup(&self, due: &Due<'_>, policy: &Policy, snapshot_only: bool) -> Request {
-        let slot = BackupSlot {
-            policy: policy.name.clone(),
-            due: due.slot.due,
-            fallback: policy.consistency.fallback,
-            pace: policy.pace(),
-        };
-        let item = due.member.item.name.clone();
-        self.request(Operation::Backup {
-            item,
-            wanted: policy.consistency.wanted,
-            keep_until: None,
-            slot: Some(slot),
-            instant_restore_seconds: policy.limits.instant_restore_days.unwrap_or(0) * 86_400,
-            snapshot_only,
-        })
-    }
-
-    fn is_here(&self, request: &Request) -> bool {
-        request.host == self.host && request.carrier == self.carrier
-    }
+/// The request of a slot's backup here, or of nothing but its snapshot.
+pub(crate) fn backup(place: &Place, due: &Due<'_>, policy: &Policy, snapshot_only: bool) -> Request {
+    let slot =
+        BackupSlot { policy: policy.name.clone(), due: due.slot.due, fallback: policy.consistency.fallback, pace: policy.pace() };
+    let item = due.member.item.name.clone();
+    place.request(Operation::Backup {
+        item,
+        wanted: policy.consistency.wanted,
+        keep_until: None,
+        slot: Some(slot),
+        instant_restore_seconds: policy.limits.instant_restore_days.unwrap_or(0) * 86_400,
+        snapshot_only,
+    })
 }
 
 /// Slots that are settled, by when they were due.
@@ -86,5 +54,5 @@ async fn begin(engine: &Engine, place: &Place, start: Start, at: Timestamp) -> R
     let slot = SettledSlot { subject: start.subject, due: start.due, at, settlement };
     slot.settle(engine.vault()).await?;
     // Jobs of another place, and those that an earlier try made, are found stalled there if nobody begins them.
-    Ok(job.filter(|_| place.is_here(&start.request)).map(|job| job.requested()))
+    Ok(job.filter(|_| place.is_of(&start.request)).map(|job| job.requested()))
 }

@@ -5,11 +5,11 @@ use std::{
 
 use jiff::{SignedDuration, Timestamp};
 use stillpoint_events::Outgoing;
-use stillpoint_jobs::{Engine, Operation};
+use stillpoint_jobs::{Engine, Operation, Place};
 use stillpoint_model::{AlarmKey, AlarmKind, Error, ErrorKind, ItemName, JobId, PointId, Result, Subject, Task};
 use stillpoint_vault::{Both, Occurrence, Pair, Pairing, Regions, Role};
 
-use crate::{Place, alarms::Alarms, view::View};
+use crate::{alarms::Alarms, view::View};
 
 /// Looks at the other vault within the time that a copy may take.
 const LOOKS: i32 = 12;

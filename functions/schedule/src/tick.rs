@@ -4,7 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 use stillpoint_events::{Envelope, Outgoing, TimerTicked};
 use stillpoint_fleet::{Fleet, SettledSlot, Settlement, Start, Tick};
 use stillpoint_handler::{Effects, Handler, Invocation};
-use stillpoint_jobs::{Engine, Operation, Request, Wiring};
+use stillpoint_jobs::{Engine, Operation, Place, Request, Wiring};
 use stillpoint_model::{ErrorKind, JobId, Result, Subject, policy::Judgement};
 use stillpoint_ports::Backlog;
 use stillpoint_vault::PolicyRecord;
@@ -12,7 +12,7 @@ use stillpoint_vault::PolicyRecord;
 use crate::{
     alarms::Alarms,
     due::{self, Due, Room},
-    outset::{self, Place, Settled},
+    outset::{self, Settled},
     pairs::Pairs,
     redrive::Redrive,
     tasks::{self, DueTask},
@@ -39,10 +39,10 @@ struct Decided {
 }
 
 impl Schedule {
-    /// The handler over its ports, for machines and jobs of `place`.
+    /// The handler over its ports, for machines and jobs of their place.
     #[must_use]
-    pub fn new(wiring: &Wiring, backlog: Arc<dyn Backlog>, place: Place, stalled_after: Duration) -> Self {
-        let engine = wiring.engine.clone();
+    pub fn new(wiring: &Wiring, backlog: Arc<dyn Backlog>, stalled_after: Duration) -> Self {
+        let (engine, place) = (wiring.engine.clone(), wiring.place.clone());
         let redrive = Redrive::new(engine.clone(), backlog, &place.site, stalled_after);
         let pairs = Pairs::new(engine.clone(), Arc::clone(&wiring.regions));
         Self { engine, redrive, pairs, place }
@@ -85,7 +85,7 @@ impl Schedule {
                     continue;
                 }
                 let late = due.judgement == Judgement::CatchUp;
-                let request = self.place.backup(due, policy, snapshot_only);
+                let request = outset::backup(&self.place, due, policy, snapshot_only);
                 decided.starts.push(self.start(due.subject(), due.slot.due, request, late));
             }
         }

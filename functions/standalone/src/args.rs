@@ -3,6 +3,7 @@
 mod drill;
 mod live;
 mod online;
+mod order;
 mod pair;
 mod points;
 mod policy;
@@ -19,6 +20,7 @@ use stillpoint_model::{Consistency, DiskName, Error, ItemName, JobId, PolicyName
 pub use drill::{Drill, DrillRun, ServeDrills};
 pub use live::Live;
 pub use online::{Files, FilesCommand, ServePoint};
+pub use order::{Order, Requester, RequesterAdd};
 pub use pair::Pair;
 pub use points::{Limit, Marked, Point, Settings, Stop};
 pub use policy::Policy;
@@ -144,6 +146,11 @@ pub enum Command {
     },
     /// Write a recovery point's disks to files, block devices or NBD exports, as a new machine, or in place of the old disks
     Restore(Restore),
+    /// Say which other systems may order restores, and what they may order
+    #[command(subcommand)]
+    Requester(Requester),
+    /// Sign an order for a restore with a requester's key, as another system does it
+    Order(Order),
     /// Prove that machines can be restored, with a signed report, or check such a report
     #[command(subcommand)]
     Drill(Drill),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use stillpoint_events::Outgoing;
 use stillpoint_handler::Functions;
 use stillpoint_image::ImagePlatform;
-use stillpoint_jobs::{Carrier, Engine, Job, Operation, Request, Wiring};
+use stillpoint_jobs::{Carrier, Engine, Job, Operation, Place, Request, Wiring};
 use stillpoint_model::{Error, JobId, JobState, Result};
 use stillpoint_ports::{Clock, Cpu, Platforms, Progress, Random, Target};
 use stillpoint_qemu::{LibvirtPlatform, QemuPlatform};
@@ -53,6 +53,7 @@ pub struct Session {
     pub key: Key,
     /// Who carries jobs, where it is not this process.
     pub remote: Option<Remote>,
+    place: Place,
     clock: Arc<dyn Clock>,
 }
 
@@ -98,7 +99,12 @@ impl Session {
         let target: Arc<dyn Target> = Arc::new(Staging::new(Arc::clone(&clock)));
         let engine = Engine::new(vault.clone());
         let remote = remote::broker(&global)?.map(|broker| Remote::new(broker, engine.clone()));
-        Ok(Self { global, engine, vault, platforms, target, cpu, key, remote, clock })
+        let site = remote::site(&global)?;
+        let place = match remote {
+            Some(_) => Place::of_site(site.as_str()),
+            None => Place { site: site.to_string(), host: host_name(), carrier: Carrier::Process },
+        };
+        Ok(Self { global, engine, vault, platforms, target, cpu, key, remote, place, clock })
     }
 
     /// How the other half of a pair is reached.
@@ -110,6 +116,7 @@ impl Session {
     pub fn wiring(&self, progress: Arc<dyn Progress>) -> Wiring {
         Wiring {
             engine: self.engine.clone(),
+            place: self.place.clone(),
             platforms: self.platforms.clone(),
             target: Arc::clone(&self.target),
             cpu: Arc::clone(&self.cpu),
@@ -117,6 +124,11 @@ impl Session {
             regions: self.regions(),
             level: self.global.compression,
         }
+    }
+
+    /// Where jobs run that this session's functions begin.
+    pub const fn place(&self) -> &Place {
+        &self.place
     }
 
     /// Every function that works on jobs, wired to this session.

@@ -1,6 +1,6 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use stillpoint_model::{Consistency, ItemName, JobId, PointId, PolicyName, Subject, Task, policy::Pace};
+use stillpoint_model::{Consistency, ItemName, JobId, PointId, PolicyName, RequesterName, Subject, Task, policy::Pace};
 use stillpoint_ports::TargetDisk;
 
 use crate::ledger::is_zero;
@@ -41,6 +41,9 @@ pub enum Operation {
         /// How long it was expected to take, in milliseconds; none where nobody measured.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         estimated_ms: Option<u64>,
+        /// What another system ordered it with; none of a restore that an operator of the vault asked for.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        order: Option<OrderId>,
     },
     /// Delete softly what retention does not keep.
     Prune,
@@ -64,6 +67,16 @@ pub enum Operation {
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         records: bool,
     },
+}
+
+/// Which order of another system a job carries out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OrderId {
+    /// Who signed it.
+    pub requester: RequesterName,
+    /// What the requester calls it.
+    pub id: String,
 }
 
 /// A slot of a schedule, and what the policy says of its backup.

@@ -4,13 +4,15 @@ use stillpoint_ports::{Cpu, Platforms, Progress, Target};
 
 use stillpoint_vault::Regions;
 
-use crate::Engine;
+use crate::{Engine, Place};
 
 /// The ports of all functions; each takes those it is allowed to use.
 #[derive(Clone)]
 pub struct Wiring {
     /// Jobs and vault.
     pub engine: Engine,
+    /// Where jobs run that a function begins.
+    pub place: Place,
     /// Where machines are read.
     pub platforms: Platforms,
     /// Where restores are written.

@@ -23,7 +23,7 @@ pub use extent::{EXTENTS_MAX, Extent, ExtentList, merge};
 pub use id::{AttemptId, JobId, PointId, VaultId};
 pub use mark::{Immutability, MarkKind};
 pub use mutation::Mutation;
-pub use name::{DiskName, DrillName, ItemName, NAME_BYTES_MAX, PolicyName};
+pub use name::{DiskName, DrillName, ItemName, NAME_BYTES_MAX, PolicyName, RequesterName};
 pub use requests::Requests;
 pub use state::JobState;
 pub use subject::{Subject, Task};

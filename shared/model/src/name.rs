@@ -89,6 +89,11 @@ name!(
     "policy"
 );
 name!(
+    /// Name of another system that may order restores.
+    RequesterName,
+    "requester"
+);
+name!(
     /// Name of a drill in a plan of drills.
     DrillName,
     "drill"

@@ -5,12 +5,11 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 use stillpoint_events::{Envelope, Function, Outgoing, TimerTicked};
 use stillpoint_handler::{Functions, Invocation};
-use stillpoint_jobs::Carrier;
+use stillpoint_jobs::{Place, Wiring};
 use stillpoint_model::{AttemptId, Result};
 use stillpoint_ports::{Backlog, Clock};
-use stillpoint_schedule::Place;
 
-use crate::{TestClock, World, world::HOST};
+use crate::{TestClock, World};
 
 /// The site of a world's machines.
 pub const SITE: &str = "here";
@@ -27,8 +26,9 @@ impl Backlog for NothingWaits {
 impl World {
     /// What a tick of the timer starts, for machines at `site`; jobs are carried by this process.
     fn schedule(&self, site: &str) -> Functions {
-        let place = Place { site: site.to_owned(), host: HOST.to_owned(), carrier: Carrier::Process };
-        stillpoint_schedule::functions(&self.wiring(), Arc::new(NothingWaits), place, Duration::from_secs(600))
+        let place = Place { site: site.to_owned(), ..self.place() };
+        let wiring = Wiring { place, ..self.wiring() };
+        stillpoint_schedule::functions(&wiring, Arc::new(NothingWaits), Duration::from_secs(600))
     }
 
     /// One tick of the timer; returns what it would publish.

@@ -7,7 +7,7 @@ use object_store::path::Path;
 use stillpoint_events::Outgoing;
 use stillpoint_format::Secret;
 use stillpoint_handler::Functions;
-use stillpoint_jobs::{Carrier, Engine, Job, KeptSnapshot, Operation, Request, Wiring};
+use stillpoint_jobs::{Carrier, Engine, Job, KeptSnapshot, Operation, Place, Request, Wiring};
 use stillpoint_model::{Consistency, DiskName, Error, ItemName, JobId, PointId, Result};
 use stillpoint_notify::Telling;
 use stillpoint_ports::{Clock, DiskSource, Platforms, TargetDisk};
@@ -22,7 +22,7 @@ use crate::{
 
 /// Name of the platform under which a world's machines are known.
 pub const ITEM_PLATFORM: &str = "memory";
-pub(crate) const HOST: &str = "testhost";
+const HOST: &str = "testhost";
 /// Where a world's vault lies.
 pub(crate) const URL: &str = "memory:///";
 /// Events under way at once.
@@ -163,10 +163,16 @@ impl World {
         self.engine.vault()
     }
 
+    /// Where its jobs run.
+    pub(crate) fn place(&self) -> Place {
+        Place { site: SITE.to_owned(), host: HOST.to_owned(), carrier: Carrier::Process }
+    }
+
     pub(crate) fn wiring(&self) -> Wiring {
         let platform = Arc::<MemoryPlatform>::clone(&self.platform);
         Wiring {
             engine: self.engine.clone(),
+            place: self.place(),
             platforms: Platforms::default().with(ITEM_PLATFORM, platform),
             target: Arc::new(self.target.clone()),
             cpu: Arc::new(InlineCpu),
@@ -324,7 +330,7 @@ impl World {
     /// As [`begin_job`] and [`World::run`].
     pub async fn restore(&self, item: &ItemName, id: PointId, folder: &str) -> Result<Job> {
         let disks = Self::places(&self.vault().point(item, id).await?, folder);
-        let what = Operation::Restore { item: item.clone(), point: id, disks, snapshot: None, estimated_ms: None };
+        let what = Operation::Restore { item: item.clone(), point: id, disks, snapshot: None, estimated_ms: None, order: None };
         let begun = begin_job(&self.engine, Self::request(what)).await?;
         self.only(self.run(&[begun.job.id], begun.events, begun.lock.into_iter().collect()).await?)
     }
@@ -335,7 +341,7 @@ impl World {
     /// As [`begin_job`] and [`Courier::deliver`].
     pub async fn restore_by(&self, item: &ItemName, id: PointId, folder: &str, seed: u64, manners: Manners) -> Result<Job> {
         let disks = Self::places(&self.vault().point(item, id).await?, folder);
-        let what = Operation::Restore { item: item.clone(), point: id, disks, snapshot: None, estimated_ms: None };
+        let what = Operation::Restore { item: item.clone(), point: id, disks, snapshot: None, estimated_ms: None, order: None };
         let begun = begin_job(&self.engine, Self::request(what)).await?;
         self.courier(seed, manners).deliver(begun.job.id, begun.events).await?;
         self.engine.job(begun.job.id).await
@@ -352,7 +358,7 @@ impl World {
         let disks = Self::places_of(&disks, folder);
         let begun = begin_job(
             &self.engine,
-            Self::request(Operation::Restore { item, point, disks, snapshot: Some(of), estimated_ms: None }),
+            Self::request(Operation::Restore { item, point, disks, snapshot: Some(of), estimated_ms: None, order: None }),
         )
         .await?;
         self.only(self.run(&[begun.job.id], begun.events, begun.lock.into_iter().collect()).await?)

@@ -8,7 +8,8 @@ use jiff::{
     tz::TimeZone,
 };
 use stillpoint_model::{
-    AlarmKey, AlarmState, AttemptId, Error, ItemName, JobId, JobState, MarkKind, PointId, PolicyName, Result, Subject,
+    AlarmKey, AlarmState, AttemptId, Error, ItemName, JobId, JobState, MarkKind, PointId, PolicyName, RequesterName, Result,
+    Subject,
 };
 
 /// Segments whose markers share a folder.
@@ -27,6 +28,8 @@ pub enum Name {
     Item(ItemName, u32),
     /// `policies/<policy>/<seq>.json`
     Policy(PolicyName, u32),
+    /// `requesters/<requester>/<seq>.json`
+    Requester(RequesterName, u32),
     /// `settings/<seq>.json`
     Settings(u32),
     /// `slots/<due>/<machine or @task>.json`: a slot of a schedule that has its job, or was missed; exactly one can be created.
@@ -98,6 +101,8 @@ impl Name {
     pub const ITEMS: &'static str = "items";
     /// Folder of all policies.
     pub const POLICIES: &'static str = "policies";
+    /// Folder of all requesters.
+    pub const REQUESTERS: &'static str = "requesters";
     /// Folder of the vault's settings.
     pub const SETTINGS: &'static str = "settings";
     /// Folder of all settled slots; its folders are the instants at which they were due, and sort by them.
@@ -129,6 +134,12 @@ impl Name {
     #[must_use]
     pub fn policy_folder(policy: &PolicyName) -> String {
         format!("policies/{policy}")
+    }
+
+    /// Folder of one requester's records.
+    #[must_use]
+    pub fn requester_folder(requester: &RequesterName) -> String {
+        format!("requesters/{requester}")
     }
 
     /// Folder of the slots due at an instant.
@@ -211,6 +222,7 @@ impl fmt::Display for Name {
             Self::KeySlot(seq) => write!(f, "keys/{seq:06}.json"),
             Self::Item(item, seq) => write!(f, "items/{item}/{seq:06}.json"),
             Self::Policy(policy, seq) => write!(f, "policies/{policy}/{seq:06}.json"),
+            Self::Requester(requester, seq) => write!(f, "requesters/{requester}/{seq:06}.json"),
             Self::Settings(seq) => write!(f, "settings/{seq:06}.json"),
             Self::Slot(due, subject) => write!(f, "{}/{subject}.json", Self::slots_folder(*due)),
             Self::Tick(seq) => write!(f, "ticks/{seq:010}.json"),
@@ -262,6 +274,7 @@ fn parse(text: &str) -> Option<Name> {
         ["keys", seq] => Name::KeySlot(json(seq)?),
         ["items", item, seq] => Name::Item(item.parse().ok()?, json(seq)?),
         ["policies", policy, seq] => Name::Policy(policy.parse().ok()?, json(seq)?),
+        ["requesters", requester, seq] => Name::Requester(requester.parse().ok()?, json(seq)?),
         ["settings", seq] => Name::Settings(json(seq)?),
         ["slots", due, subject] => Name::Slot(instant(due)?, subject.strip_suffix(".json")?.parse().ok()?),
         ["ticks", seq] => Name::Tick(json(seq)?),
@@ -338,6 +351,7 @@ mod tests {
             (Name::KeySlot(1), "keys/000001.json".to_owned()),
             (Name::Item(item.clone(), 12), "items/web-01/000012.json".to_owned()),
             (Name::Policy("daily".parse().unwrap(), 1), "policies/daily/000001.json".to_owned()),
+            (Name::Requester("portal".parse().unwrap(), 1), "requesters/portal/000001.json".to_owned()),
             (Name::Settings(2), "settings/000002.json".to_owned()),
             (
                 Name::Slot("2026-03-23T02:30:00Z".parse().unwrap(), Subject::Item(item.clone())),

@@ -110,15 +110,18 @@ impl Command {
                 if let Some(listing) = chosen(&kept, number).filter(|_| number % 3 == 0) {
                     let KeptSnapshot { job, point, disks, .. } = engine.read_kept(listing).await?;
                     let disks = World::places_of(&disks, &folder);
-                    let what = Operation::Restore { item, point, disks, snapshot: Some(job), estimated_ms: None };
+                    let what = Operation::Restore { item, point, disks, snapshot: Some(job), estimated_ms: None, order: None };
                     return Ok(begin_job(engine, request(what)).await?.events);
                 }
                 let points = vault.point_ids(&item).await?;
                 let Some(id) = chosen(&points, number) else { return Ok(Vec::new()) };
                 let disks = World::places(&vault.point(&item, *id).await?, &folder);
-                Ok(begin_job(engine, request(Operation::Restore { item, point: *id, disks, snapshot: None, estimated_ms: None }))
-                    .await?
-                    .events)
+                Ok(begin_job(
+                    engine,
+                    request(Operation::Restore { item, point: *id, disks, snapshot: None, estimated_ms: None, order: None }),
+                )
+                .await?
+                .events)
             }
             Self::Enlist(machine) => vault.write_item(&machine.item(vault.clock()), true).await.map(|()| Vec::new()),
             Self::Edit(seed) => {

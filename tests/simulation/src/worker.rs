@@ -4,12 +4,11 @@ use std::{
 };
 
 use async_trait::async_trait;
-use stillpoint_jobs::{Engine, Wiring};
+use stillpoint_jobs::{Engine, Place, Wiring};
 use stillpoint_model::Result;
 use stillpoint_notify::Telling;
 use stillpoint_ports::{Backlog, Clock, Platforms};
 use stillpoint_runtime::Dispatcher;
-use stillpoint_schedule::Place;
 use stillpoint_testkit::{FaultyStore, ITEM_PLATFORM, InlineCpu, SITE, TestRandom, World};
 
 use crate::{
@@ -54,6 +53,7 @@ impl Worker {
         let engine = Engine::new(vault);
         let wiring = Wiring {
             engine: engine.clone(),
+            place: Place::of_site(SITE),
             platforms: Platforms::default().with(ITEM_PLATFORM, Arc::<FlakyPlatform>::clone(platform)),
             target: Arc::new(world.target.clone()),
             cpu: Arc::new(InlineCpu),
@@ -61,8 +61,7 @@ impl Worker {
             regions: Arc::new(world.regions.clone()),
             level: LEVEL,
         };
-        let place = Place::of_site(SITE);
-        let timer = stillpoint_schedule::functions(&wiring, Arc::new(NothingWaits), place, STALLED_AFTER);
+        let timer = stillpoint_schedule::functions(&wiring, Arc::new(NothingWaits), STALLED_AFTER);
         let functions = World::wired(&wiring, Telling::Log).and(timer);
         let ticking: Arc<dyn Clock> = Arc::<ProcessClock>::clone(&clock);
         let dispatcher = Dispatcher::new(engine.clone(), functions, ticking).at(SITE).alone();

@@ -17,6 +17,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+use lapin::{
+    BasicProperties, Confirmation, Connection, ConnectionProperties,
+    options::{BasicPublishOptions, ConfirmSelectOptions},
+};
 use serde_json::{Value, json};
 
 use super::{authority::Authority, http::free_ports, process::Bound};
@@ -195,6 +199,23 @@ impl RabbitMq {
     #[must_use]
     pub fn url(&self, vhost: &str) -> String {
         format!("amqp://{}:{}@127.0.0.1:{}/{vhost}", USER.0, USER.1, self.ports[0])
+    }
+
+    /// Publishes a message as a stranger would; it must reach a queue.
+    pub fn publish(&self, vhost: &str, exchange: &str, key: &str, body: &[u8]) {
+        let publish = async {
+            let connection = Connection::connect(&self.url(vhost), ConnectionProperties::default()).await?;
+            let channel = connection.create_channel().await?;
+            channel.confirm_select(ConfirmSelectOptions::default()).await?;
+            let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
+            let sent = channel.basic_publish(exchange.into(), key.into(), options, body, BasicProperties::default()).await?;
+            let confirmed = sent.await?;
+            assert!(matches!(confirmed, Confirmation::Ack(None)), "a queue takes {key}: {confirmed:?}");
+            connection.close(200, "done".into()).await
+        };
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime starts");
+        runtime.block_on(publish).expect("the broker takes it");
     }
 
     /// The URL of a virtual host over TLS; its certificate is of [`RabbitMq::ca_file`]'s making.

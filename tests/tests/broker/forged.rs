@@ -176,7 +176,8 @@ async fn no_forged_message_harms_a_restore() {
     let begin = |world: World| async move {
         let point = world.vault().point(&item(), scene.other).await.unwrap();
         let disks = World::places(&point, "restored");
-        let what = Operation::Restore { item: item(), point: scene.other, disks, snapshot: None, estimated_ms: None };
+        let what =
+            Operation::Restore { item: item(), point: scene.other, disks, snapshot: None, estimated_ms: None, order: None };
         let begun = begin_job(&world.engine, request(what)).await.unwrap();
         (world, begun)
     };

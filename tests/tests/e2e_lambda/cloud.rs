@@ -7,7 +7,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use lapin::{BasicProperties, Confirmation, Connection, ConnectionProperties, options::*};
 use serde_json::{Value, json};
 use stillpoint_tests::{
     Host, Lab, PATIENCE,
@@ -98,19 +97,7 @@ impl<'a> Cloud<'a> {
 
     /// Puts a message into a queue as a stranger would.
     pub fn put(&self, queue: &str, body: &[u8]) {
-        let publish = async {
-            let connection = Connection::connect(&self.broker, ConnectionProperties::default()).await?;
-            let channel = connection.create_channel().await?;
-            channel.confirm_select(ConfirmSelectOptions::default()).await?;
-            let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
-            let sent = channel.basic_publish("".into(), queue.into(), options, body, BasicProperties::default()).await?;
-            let confirmed = sent.await?;
-            assert!(matches!(confirmed, Confirmation::Ack(None)), "{queue} takes it: {confirmed:?}");
-            connection.close(200, "done".into()).await
-        };
-        let runtime =
-            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime starts");
-        runtime.block_on(publish).expect("the broker takes it");
+        self.node.publish(&self.vhost, "", queue, body);
     }
 }
 

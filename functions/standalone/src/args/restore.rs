@@ -7,10 +7,10 @@ use stillpoint_model::{DiskName, Error, ItemName, Result, policy::ByteCount};
 
 /// What `restore` writes, and where to.
 #[derive(Debug, Clone, Args)]
-#[command(group = ArgGroup::new("target").required(true).multiple(true).args(["to", "disk", "replace", "discard_old", "many"]))]
+#[command(group = ArgGroup::new("target").required(true).multiple(true).args(["to", "disk", "replace", "discard_old", "many", "order"]))]
 pub struct Restore {
     /// The machine
-    #[arg(required_unless_present = "many")]
+    #[arg(required_unless_present_any = ["many", "order"])]
     name: Option<ItemName>,
     /// Which point: latest, an id, or the newest at or before a time
     #[arg(long, default_value = "latest")]
@@ -21,6 +21,9 @@ pub struct Restore {
     /// Machines and the targets that they are spread over, in TOML: each disk as TARGET/<machine>/<disk>.raw
     #[arg(long, value_name = "FILE", conflicts_with_all = ["name", "point", "to", "disk", "replace", "discard_old"])]
     pub many: Option<PathBuf>,
+    /// What another system orders, as `stillpoint order` signs it; - for standard input
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["name", "point", "many", "estimate", "to", "disk", "overwrite", "replace", "discard_old"])]
+    pub order: Option<PathBuf>,
     /// Only say how long it would take, by measuring vault and target, and whether there is room
     #[arg(long, conflicts_with_all = ["replace", "discard_old", "new_name", "instant"])]
     pub estimate: bool,

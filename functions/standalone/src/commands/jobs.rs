@@ -1,7 +1,7 @@
 use std::{process::ExitCode, time::Duration};
 
 use serde_json::{Value, json};
-use stillpoint_jobs::{Carrier, Engine, Job, KeptUntil, Operation, Request};
+use stillpoint_jobs::{Carrier, Engine, Job, KeptUntil, Operation, OrderId, Request};
 use stillpoint_model::{Error, JobId, JobState, Result};
 use stillpoint_runtime::{JobLock, host_name};
 
@@ -69,6 +69,7 @@ fn summary(job: &Job) -> Value {
         "tries": job.newest.tries,
         "slot": slot(job),
         "estimated_ms": estimated_ms(job),
+        "order": order(job),
     })
 }
 
@@ -78,6 +79,11 @@ fn slot(job: &Job) -> Option<Value> {
         Operation::Backup { slot: Some(slot), .. } => Some(json!({ "policy": slot.policy, "due": slot.due })),
         _ => None,
     }
+}
+
+/// What another system ordered it with.
+const fn order(job: &Job) -> Option<&OrderId> {
+    if let Operation::Restore { order, .. } = &job.request.what { order.as_ref() } else { None }
 }
 
 async fn segments(engine: &Engine, job: &Job) -> Result<(u32, u32)> {

@@ -14,6 +14,7 @@ mod jobs;
 mod kept;
 mod machine;
 mod machine_stop;
+mod order;
 mod pair;
 mod phases;
 mod point;
@@ -22,6 +23,7 @@ mod policy;
 mod prune;
 mod read;
 mod replication;
+mod requester;
 mod restore;
 mod serve;
 mod serve_point;
@@ -75,6 +77,8 @@ pub async fn run(cli: Cli) -> Result<ExitCode> {
         Command::Verify { name, read } => verify::run(&Session::open(global).await?, name, read).await,
         Command::Replicate { name } => pair::replicate(&Session::open(global).await?, name).await,
         Command::Restore(wanted) => restore::run(&Session::open_from(global, wanted.from.as_deref()).await?, wanted).await,
+        Command::Requester(command) => requester::run(&Session::open(global).await?, command).await,
+        Command::Order(wanted) => order::run(&global, wanted).await,
         Command::Drill(Drill::Run(wanted)) => drill::run(global, wanted).await,
         Command::Read { name, point, disk, offset, length } => {
             read::run(&Session::open(global).await?, &name, &point, &disk, offset, length).await

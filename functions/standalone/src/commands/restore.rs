@@ -5,6 +5,7 @@ mod estimate;
 mod firmware;
 mod instant;
 mod many;
+mod ordered;
 mod replace;
 
 use std::{path::Path, process::ExitCode};
@@ -35,6 +36,9 @@ use estimate::Estimate;
 pub async fn run(session: &Session, args: Restore) -> Result<ExitCode> {
     if let Some(list) = &args.many {
         return many::run(session, list, &args).await;
+    }
+    if let Some(order) = &args.order {
+        return ordered::run(session, order).await;
     }
     if args.replace || args.discard_old {
         return replace::run(session, args).await;
@@ -181,5 +185,5 @@ async fn operation(
         session.target.check(JobId::new(session.vault.ulid()), &disks).await?;
     }
     let (point, snapshot) = (chosen.point, chosen.snapshot);
-    Ok((Operation::Restore { item: wanted.name, point, disks, snapshot, estimated_ms }, made))
+    Ok((Operation::Restore { item: wanted.name, point, disks, snapshot, estimated_ms, order: None }, made))
 }

@@ -7,11 +7,9 @@ use futures_util::{
     stream,
 };
 use stillpoint_events::{Outgoing, TimerTicked};
-use stillpoint_jobs::Carrier;
 use stillpoint_model::{Error, Result};
 use stillpoint_ports::Backlog;
 use stillpoint_runtime::{Work, adopt_unfinished, host_name};
-use stillpoint_schedule::Place;
 
 use super::{drill::scheduled::Scheduled, pair, worker::stopped};
 use crate::{args::ServeDrills, remote, session::Session, telling};
@@ -60,9 +58,8 @@ pub async fn run(session: &Session, wanted: Wanted, drills: ServeDrills) -> Resu
 pub async fn forever(session: &Session, wanted: &Wanted) -> Result<()> {
     let webhook = telling::receiver(&session.global)?.is_some();
     let site = remote::site(&session.global)?;
-    let place = Place { site: site.to_string(), host: host_name(), carrier: Carrier::Process };
     let wiring = session.wiring(Arc::new(()));
-    let schedule = stillpoint_schedule::functions(&wiring, Arc::new(NoBacklog), place, wanted.stalled_after);
+    let schedule = stillpoint_schedule::functions(&wiring, Arc::new(NoBacklog), wanted.stalled_after);
     let host = session.host_of(session.functions(Arc::new(())).and(schedule), session.in_flight());
     tracing::info!(%site, vault = session.vault.store().url(), webhook, "serving");
     drop(host.serve(ticks(session, wanted.tick)).await);

@@ -4,7 +4,6 @@ use stillpoint_broker::{Worker, WorkerOptions};
 use stillpoint_events::Function;
 use stillpoint_model::{Error, Result};
 use stillpoint_runtime::Dispatcher;
-use stillpoint_schedule::Place;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
@@ -32,12 +31,8 @@ pub async fn run(session: &Session, wanted: Wanted) -> Result<ExitCode> {
     let site = remote::site(&session.global)?;
     tracing::info!(%site, ?functions, broker = broker.shown(), webhook, "worker");
     let publisher = remote::publisher(broker, site.clone(), "stillpoint/worker");
-    let schedule = stillpoint_schedule::functions(
-        &session.wiring(Arc::new(())),
-        Arc::new(publisher.clone()),
-        Place::of_site(site.as_str()),
-        wanted.stalled_after,
-    );
+    let schedule =
+        stillpoint_schedule::functions(&session.wiring(Arc::new(())), Arc::new(publisher.clone()), wanted.stalled_after);
     let handlers = session.functions(Arc::new(())).and(schedule);
     let dispatcher = Dispatcher::new(session.engine.clone(), handlers, system().0);
     let options =

@@ -5,7 +5,7 @@
 //! may fail after any write: whatever state the bytes had at one moment, it starts from. That they had this state is what two reads that agree
 //! tell. What was written between the instant and the reads, milliseconds later, belongs to a machine that is a moment older than its disks.
 
-use serde_json::{Value, json};
+use serde_json::json;
 use stillpoint_model::{Error, JobId, Result};
 use stillpoint_nbd::{Address, Client, Options};
 use stillpoint_ports::FirmwareVariables;
@@ -16,9 +16,6 @@ use crate::{
     qmp::Qmp,
 };
 
-/// What a point says of a machine with a TPM.
-pub(crate) const TPM: &str =
-    "the TPM's content is not in the point; what was sealed with it cannot be opened by a restored machine";
 /// Name of the export; those of disks carry an instant.
 const EXPORT: &str = "firmware-variables";
 /// How often it is read until two reads agree.
@@ -27,11 +24,6 @@ const READS: usize = 5;
 /// Of a machine that is on: the variables, and a line for each thing of its firmware that is not kept.
 pub(crate) async fn of(qmp: &mut Qmp, job: JobId, position: usize, nbd: &Address) -> (Option<FirmwareVariables>, Vec<String>) {
     let mut warnings = Vec::new();
-    // A QEMU without TPMs does not know the command.
-    let tpms: Vec<Value> = qmp.query("query-tpm", json!({})).await.unwrap_or_default();
-    if !tpms.is_empty() {
-        warnings.push(TPM.to_owned());
-    }
     let variables = match View::read(qmp).await {
         Ok(view) => match view.firmware_variables() {
             Some(info) => kept(&info.file, through(qmp, info, job, position, nbd).await, &mut warnings),

@@ -15,8 +15,6 @@ pub struct Ports {
     pub wiring: Wiring,
     /// How much waits at the site.
     pub backlog: Arc<dyn Backlog>,
-    /// The site.
-    pub site: String,
     /// Where alarms are told, beside the log.
     pub messenger: Option<Arc<dyn Messenger>>,
 }

@@ -1,12 +1,12 @@
-//! What Lambda hands over: one of three kinds of documents. Their fields are optional throughout, because services leave them
+//! What Lambda hands over: one of four kinds of documents. Their fields are optional throughout, because services leave them
 //! out or send `null` as they please.
 
 use std::collections::BTreeMap;
 
 use data_encoding::BASE64;
 use serde::{Deserialize, de::IgnoredAny};
-use serde_json::Value;
-use stillpoint_events::Function;
+use serde_json::{Value, json};
+use stillpoint_events::{Contract, Function, RestoreOrdered};
 use stillpoint_model::{Error, Result};
 
 /// Header that RabbitMQ adds to a message that waited in a retry queue.
@@ -70,9 +70,12 @@ impl Incoming {
             let bytes = serde_json::to_vec(&document);
             return bytes.map(Self::Event).map_err(|error| Error::internal("cannot write JSON").with_source(error));
         }
+        let detail_type = document.get("detail-type").and_then(Value::as_str);
+        if detail_type == Some(RestoreOrdered::TYPE) && function == Function::Restore {
+            return ordered(&document);
+        }
         // Both services say so: `aws.events` and `aws.scheduler`.
-        let scheduled = document.get("detail-type").and_then(Value::as_str) == Some("Scheduled Event");
-        match (scheduled, function) {
+        match (detail_type == Some("Scheduled Event"), function) {
             (true, Function::Schedule) => Ok(Self::Tick),
             (true, _) => Err(Error::invalid(format!("{function} is not called by a timer; schedule is"))),
             (false, _) => Err(Error::invalid(format!(
@@ -81,6 +84,21 @@ impl Incoming {
             ))),
         }
     }
+}
+
+/// An order that came through EventBridge, whose envelope says the same as ours in other words.
+fn ordered(document: &Value) -> Result<Incoming> {
+    let field = |name: &str| document.get(name).cloned().unwrap_or_default();
+    let envelope = json!({
+        "specversion": "1.0",
+        "id": field("id"),
+        "source": field("source"),
+        "type": RestoreOrdered::TYPE,
+        "time": field("time"),
+        "data": field("detail"),
+    });
+    let bytes = serde_json::to_vec(&envelope);
+    bytes.map(Incoming::Event).map_err(|error| Error::internal("cannot write JSON").with_source(error))
 }
 
 /// The names in a document, which tell people what it is without repeating what may be secret.
@@ -122,8 +140,6 @@ fn record(queue: &str, message: Message) -> Record {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     fn sample(name: &str) -> Value {
@@ -145,6 +161,15 @@ mod tests {
         assert_eq!(Incoming::read(Function::Schedule, bare).unwrap(), Incoming::Tick);
         let error = Incoming::read(Function::Commit, sample("scheduled")).unwrap_err();
         assert_eq!(error.one_line(), "commit is not called by a timer; schedule is");
+    }
+
+    #[test]
+    fn an_order_through_eventbridge_is_an_event_of_ours() {
+        let Incoming::Event(bytes) = Incoming::read(Function::Restore, sample("ordered")).unwrap() else { panic!() };
+        let event = stillpoint_events::Envelope::parse(&bytes).unwrap().open::<RestoreOrdered>().unwrap();
+        assert_eq!(event.source, "com.example.portal");
+        assert_eq!(event.data.order.split('.').count(), 3);
+        assert!(Incoming::read(Function::Commit, sample("ordered")).is_err());
     }
 
     #[test]

@@ -2,7 +2,7 @@ use std::{fs, path::Path, sync::Arc};
 
 use stillpoint_format::{KEY_FILE_BYTES_MAX, Secret, parse_key_file};
 use stillpoint_image::ImagePlatform;
-use stillpoint_jobs::{Engine, Wiring};
+use stillpoint_jobs::{Engine, Place, Wiring};
 use stillpoint_kms::Kms;
 use stillpoint_model::{Error, Result, VaultId};
 use stillpoint_ports::{Clock, Platforms, Random};
@@ -32,6 +32,7 @@ pub async fn open(settings: &Settings, clock: Arc<dyn Clock>, random: Arc<dyn Ra
     };
     Ok(Wiring {
         engine: Engine::new(vault),
+        place: Place::of_site(settings.site.as_str()),
         platforms: Platforms::default().with("image", Arc::new(ImagePlatform::new(Arc::clone(&clock)))),
         target: Arc::new(Staging::new(Arc::clone(&clock))),
         regions: Arc::new(ByUrl(clock)),

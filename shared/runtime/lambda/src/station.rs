@@ -125,7 +125,7 @@ impl Station {
             let messenger = stillpoint_webhook::receiver(&settings.webhook, Arc::clone(&self.clock))?;
             let wiring = open(settings, Arc::clone(&self.clock), Arc::clone(&self.random)).await?;
             let engine = wiring.engine.clone();
-            let ports = Ports { wiring, backlog: Arc::new(publisher.clone()), site: settings.site.to_string(), messenger };
+            let ports = Ports { wiring, backlog: Arc::new(publisher.clone()), messenger };
             Ok(Dispatcher::new(engine, (self.make)(&ports), Arc::clone(&self.clock)).at(settings.site.as_str()))
         };
         self.dispatcher.get_or_try_init(make).await.cloned()

@@ -2,13 +2,11 @@
 
 use std::{collections::BTreeMap, path::PathBuf};
 
-use stillpoint_format::{DiskMap, Manifest, PackUse};
+use stillpoint_format::{Manifest, PackUse};
 use stillpoint_jobs::{BackupPlan, KeptSnapshot};
-use stillpoint_model::{
-    DiskName, Error, ItemName, JobId, PointId, Result,
-    geometry::{CHUNK_BYTES, page_range},
-};
+use stillpoint_model::{DiskName, Error, ItemName, JobId, PointId, Result, geometry::CHUNK_BYTES};
 use stillpoint_ports::{DiskSnapshot, TargetDisk, TargetLimits};
+use stillpoint_restore::SourceDisk;
 use stillpoint_runtime::host_name;
 use stillpoint_vault::Point;
 
@@ -38,14 +36,6 @@ pub struct Wanted {
     pub overwrite: bool,
     /// What the target may be asked for.
     pub limits: Option<TargetLimits>,
-}
-
-/// A disk that can be restored, as far as its target has to know.
-struct Source {
-    name: DiskName,
-    size_bytes: u64,
-    /// What is written at most.
-    data_bytes: u64,
 }
 
 /// What a point takes in the vault; nothing of one that is only in a snapshot yet.
@@ -85,7 +75,7 @@ pub struct Chosen {
     /// The backup whose snapshot it is read from; the vault without one.
     pub snapshot: Option<JobId>,
     pub stored: Stored,
-    disks: Vec<Source>,
+    disks: Vec<SourceDisk>,
 }
 
 impl Chosen {
@@ -98,21 +88,11 @@ impl Chosen {
 
     async fn of_vault(session: &Session, point: &Point, wanted: &Wanted) -> Result<Self> {
         let manifest = session.vault.manifest(point).await?;
-        // Chunks are counted for the point as a whole; they are dealt out to the chosen disks as far as each one's pages reach.
         let stored = Stored::of(&manifest);
-        let mut live_bytes = stored.data_bytes();
-        let is_chosen = |name: &DiskName| match &wanted.places {
+        let disks = SourceDisk::of(&manifest, |name| match &wanted.places {
             Places::Disks(disks) => disks.iter().any(|(chosen, _)| chosen == name),
             Places::Folder(..) | Places::Own(_) => true,
-        };
-        let source = |map: &DiskMap| {
-            let pages = (0_u32..).zip(&map.pages).filter(|(_, page)| page.is_some());
-            let reach: u64 = pages.map(|(number, _)| page_range(number, map.size_bytes)).map(|(start, end)| end - start).sum();
-            let data_bytes = reach.min(live_bytes);
-            live_bytes -= data_bytes;
-            Source { name: map.name.clone(), size_bytes: map.size_bytes, data_bytes }
-        };
-        let disks = manifest.disks.iter().filter(|map| is_chosen(&map.name)).map(source).collect();
+        });
         Ok(Self { point: point.id, snapshot: None, stored, disks })
     }
 
@@ -126,7 +106,7 @@ impl Chosen {
             )));
         }
         let plan = session.engine.plan::<BackupPlan>(kept.job).await?.plan;
-        let source = |disk: &DiskSnapshot| Source {
+        let source = |disk: &DiskSnapshot| SourceDisk {
             name: disk.name.clone(),
             size_bytes: disk.size_bytes,
             data_bytes: disk.data().iter().map(|extent| extent.length).sum(),

@@ -14,13 +14,12 @@ use super::{
     domain::{child, parse},
     virsh::Virsh,
 };
-use crate::firmware::{Settling, TPM, kept, unless_too_large};
+use crate::firmware::{Settling, kept, unless_too_large};
 
 /// What a definition says of a domain's firmware.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Firmware {
     variables: Option<Store>,
-    has_tpm: bool,
 }
 
 /// Where variables are.
@@ -41,18 +40,14 @@ impl Firmware {
     fn described(text: &str) -> Result<Self> {
         let document = parse(text)?;
         let root = document.root_element();
-        let is_emulated =
-            |tpm: &Node<'_, '_>| child(*tpm, "backend").is_some_and(|kind| kind.attribute("type") == Some("emulator"));
-        let devices = child(root, "devices");
-        let mut tpms = devices.iter().flat_map(|devices| devices.children()).filter(|node| node.has_tag_name("tpm"));
         let variables = child(root, "os").and_then(|os| child(os, "nvram")).map(store);
-        Ok(Self { variables, has_tpm: tpms.any(|tpm| is_emulated(&tpm)) })
+        Ok(Self { variables })
     }
 
     /// The variables as they are now, and a line for each thing that is not kept. What [`crate::firmware`] says of their moment holds here, too:
     /// QEMU writes what the guest writes to the file at once.
     pub(super) fn read(&self, is_on: bool) -> (Option<FirmwareVariables>, Vec<String>) {
-        let mut warnings: Vec<String> = self.has_tpm.then(|| TPM.to_owned()).into_iter().collect();
+        let mut warnings = Vec::new();
         let Some(Store { file, format }) = &self.variables else { return (None, warnings) };
         // libvirt makes the file when the domain starts for the first time.
         if !is_on && matches!(File::open(file), Err(error) if error.kind() == ErrorKind::NotFound) {
@@ -94,23 +89,21 @@ fn content(path: &Path) -> Result<Vec<u8>> {
 mod tests {
     use super::*;
 
-    fn described(os: &str, devices: &str) -> Firmware {
-        Firmware::described(&format!("<domain><os>{os}</os><devices>{devices}</devices></domain>")).unwrap()
+    fn described(os: &str) -> Firmware {
+        Firmware::described(&format!("<domain><os>{os}</os><devices/></domain>")).unwrap()
     }
 
     #[test]
     fn variables_are_found_however_they_are_written() {
-        let tpm = "<disk/><tpm model='tpm-crb'><backend type='emulator'/></tpm>";
-        for (os, devices, expected) in [
-            ("", "", None),
-            ("<nvram template='/t'> /v&amp;w\n</nvram>", tpm, Some(("/v&w", "raw"))),
-            ("<nvram type='file' format='qcow2'><source file='/v'/></nvram>", tpm, Some(("/v", "qcow2"))),
-            ("<nvram type='network'><source protocol='iscsi'/></nvram>", "", Some(("", "raw"))),
+        for (os, expected) in [
+            ("", None),
+            ("<nvram template='/t'> /v&amp;w\n</nvram>", Some(("/v&w", "raw"))),
+            ("<nvram type='file' format='qcow2'><source file='/v'/></nvram>", Some(("/v", "qcow2"))),
+            ("<nvram type='network'><source protocol='iscsi'/></nvram>", Some(("", "raw"))),
         ] {
             let store = |(file, format): (&str, &str)| Store { file: file.to_owned(), format: format.to_owned() };
-            assert_eq!(described(os, devices), Firmware { variables: expected.map(store), has_tpm: !devices.is_empty() }, "{os}");
+            assert_eq!(described(os), Firmware { variables: expected.map(store) }, "{os}");
         }
-        assert!(!described("", "<tpm><backend type='passthrough'/></tpm>").has_tpm);
     }
 
     #[test]
@@ -118,7 +111,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("vars.fd");
         let file = path.to_str().unwrap();
-        let raw = described(&format!("<nvram>{file}</nvram>"), "");
+        let raw = described(&format!("<nvram>{file}</nvram>"));
         // One that was never on has none yet.
         assert_eq!(raw.read(false), (None, Vec::new()));
         assert!(raw.read(true).1[0].contains(&format!("firmware variables ({file}) are not in the point")));
@@ -127,8 +120,8 @@ mod tests {
         assert_eq!((variables, warnings), (Some(FirmwareVariables { file: file.to_owned(), bytes: vec![7; 4096] }), Vec::new()));
         File::create(&path).unwrap().set_len((16 << 20) + 1).unwrap();
         assert!(raw.read(true).1[0].contains("more than 16777216"));
-        let image = described(&format!("<nvram format='qcow2'>{file}</nvram>"), "<tpm><backend type='emulator'/></tpm>");
+        let image = described(&format!("<nvram format='qcow2'>{file}</nvram>"));
         let (variables, warnings) = image.read(false);
-        assert!(variables.is_none() && warnings[0] == TPM && warnings[1].contains("format is qcow2"), "{warnings:?}");
+        assert!(variables.is_none() && warnings[0].contains("format is qcow2"), "{warnings:?}");
     }
 }

@@ -5,8 +5,9 @@ use std::path::Path;
 use roxmltree::Node;
 
 use super::{Edits, child, escaped};
-use crate::firmware::TPM;
 
+/// Its state lies with another program.
+const TPM: &str = "the TPM's content is not in the point; what was sealed with it cannot be opened by a restored machine";
 /// Devices whose text goes to a file, or comes through a socket.
 const CHARACTER_DEVICES: [&str; 5] = ["serial", "parallel", "console", "channel", "redirdev"];
 
