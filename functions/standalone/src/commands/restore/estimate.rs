@@ -22,6 +22,8 @@ use crate::{output, remote, session::Session};
 /// beside the restore, and more than the caches of disks hold tells no more.
 const PROBE_SHARE: u64 = 32;
 const PROBE_BYTES: (u64, u64) = (1 << 20, 64 << 20);
+/// Noise that is repeated: more than what compressing file systems look at, and less than takes long to make.
+const NOISE_BYTES: usize = 1 << 20;
 /// Packs read to see how fast the vault gives them; a restore reads as many at once.
 pub const PROBE_PACKS: usize = 3;
 /// A restore of less is over before an estimate of it is of use.
@@ -196,8 +198,11 @@ pub async fn vault_rate(session: &Session, stored: &Stored) -> Result<Option<Rat
 /// Writes where the disk goes, which may have limits.
 pub async fn target_rate(session: &Session, disk: &TargetDisk, data_bytes: u64) -> Result<Measured> {
     let length = (data_bytes / PROBE_SHARE).clamp(PROBE_BYTES.0, PROBE_BYTES.1);
-    let mut noise = vec![0; usize::try_from(length).unwrap_or(usize::MAX)];
+    let mut noise = vec![0; NOISE_BYTES];
     session.vault.random().fill(&mut noise);
+    let bytes = usize::try_from(length).unwrap_or(usize::MAX);
+    let mut noise = noise.repeat(bytes.div_ceil(NOISE_BYTES));
+    noise.truncate(bytes);
     let begin = Instant::now();
     let free_bytes = session.target.probe(disk, Bytes::from(noise)).await?;
     let limit = disk.limits.as_ref().and_then(|limits| limits.bytes_per_second);

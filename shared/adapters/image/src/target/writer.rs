@@ -1,14 +1,15 @@
 use std::{
     fs::File,
     io::{self, ErrorKind},
+    num::NonZero,
     os::unix::fs::FileExt,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use rustix::{
-    fs::{FallocateFlags, SeekFrom, fallocate, seek},
+    fs::{Advice, FallocateFlags, SeekFrom, fadvise, fallocate, seek},
     io::Errno,
 };
 use stillpoint_model::{Error, Extent, JobId, Result};
@@ -19,6 +20,8 @@ use crate::{blocking::blocking, device, disk::Kind, label::label};
 
 /// Zeros written at once where neither file system nor device can make a hole.
 const ZEROS_BYTES: usize = 1 << 20;
+/// So much is written before the disk is told to begin: what waits in memory until the sync at the end keeps it idle meanwhile.
+const WAITING_BYTES: u64 = 16 << 20;
 
 /// Writes one disk of a restore.
 pub(crate) struct ImageWriter(Arc<Open>);
@@ -28,6 +31,30 @@ struct Open {
     file: File,
     kind: Kind,
     size_bytes: u64,
+    waiting: Mutex<Waiting>,
+}
+
+/// What was written and is perhaps in memory only.
+#[derive(Default)]
+struct Waiting {
+    reach: Option<Extent>,
+    bytes: u64,
+}
+
+impl Waiting {
+    /// Counts a write; returns what the disk is to begin with now.
+    fn add(&mut self, extent: Extent) -> Option<Extent> {
+        let reach = self.reach.map_or(extent, |reach| {
+            let start = reach.offset.min(extent.offset);
+            Extent::new(start, reach.end().max(extent.end()) - start)
+        });
+        (self.reach, self.bytes) = (Some(reach), self.bytes + extent.length);
+        if self.bytes < WAITING_BYTES {
+            return None;
+        }
+        *self = Self::default();
+        Some(reach)
+    }
 }
 
 impl ImageWriter {
@@ -56,7 +83,7 @@ impl ImageWriter {
                 "{label} has {found_bytes} bytes and was prepared for {wanted_bytes}; restore again"
             )));
         }
-        Ok(Self(Arc::new(Open { label, file, kind, size_bytes: disk.size_bytes })))
+        Ok(Self(Arc::new(Open { label, file, kind, size_bytes: disk.size_bytes, waiting: Mutex::default() })))
     }
 
     async fn run(
@@ -79,7 +106,12 @@ impl ImageWriter {
 impl DiskWriter for ImageWriter {
     async fn write(&self, offset: u64, data: Bytes) -> Result<()> {
         let extent = Extent::new(offset, data.len() as u64);
-        self.run("write", extent, move |file| file.write_all_at(&data, offset)).await
+        let begin = self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner).add(extent);
+        self.run("write", extent, move |file| {
+            file.write_all_at(&data, offset)?;
+            begin.map_or(Ok(()), |extent| begin_writing(file, extent))
+        })
+        .await
     }
 
     async fn zero(&self, extent: Extent) -> Result<()> {
@@ -94,6 +126,11 @@ impl DiskWriter for ImageWriter {
     async fn sync(&self) -> Result<()> {
         self.run("sync", Extent::new(0, 0), File::sync_data).await
     }
+}
+
+/// Has the disk begin with what was written, without waiting for it: Linux does so before it forgets what is no longer needed.
+fn begin_writing(file: &File, extent: Extent) -> io::Result<()> {
+    Ok(fadvise(file, extent.offset, NonZero::new(extent.length), Advice::DontNeed)?)
 }
 
 /// A new file is one hole; only a try before this one can have left data.
