@@ -12,8 +12,9 @@ use ulid::Ulid;
 
 /// Longest order that is looked at.
 pub const ORDER_BYTES_MAX: usize = 8 << 10;
-/// How long an order may be good: so long its requester's key may be gone, and so long it may be sent again.
-pub const LIFETIME_MAX: SignedDuration = SignedDuration::from_hours(24);
+/// How long an order may be good. Its job's id has the time of signing, and the timer looks for jobs of the last hour: what is older when it is
+/// made would be driven on a day later only, should its messages be lost.
+pub const LIFETIME_MAX: SignedDuration = SignedDuration::from_mins(30);
 /// How far the requester's clock may be ahead.
 const SKEW: SignedDuration = SignedDuration::from_mins(5);
 /// Longest name that a requester may give to an order.
@@ -134,7 +135,7 @@ impl Order {
             return denied(format!("it was signed in the future, at {signed}"));
         }
         if until.duration_since(signed) > LIFETIME_MAX {
-            return denied(format!("it is good for longer than {} h", LIFETIME_MAX.as_hours()));
+            return denied(format!("it is good for longer than {} min", LIFETIME_MAX.as_mins()));
         }
         if requester.machines.as_ref().is_some_and(|machines| !machines.contains(&self.machine)) {
             return denied(format!("the requester may not have machine {} restored", self.machine));

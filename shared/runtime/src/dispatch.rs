@@ -12,6 +12,7 @@ use futures_util::{
 };
 use serde_json::Value;
 use stillpoint_events::{Contract, Envelope, Function, JobEnded, Outgoing};
+use stillpoint_format::digest;
 use stillpoint_handler::{Effects, Functions, Invocation};
 use stillpoint_jobs::{Carrier, Decision, Engine};
 use stillpoint_model::{AttemptId, Error, ErrorKind, JobId, JobState, Result, VaultId};
@@ -208,17 +209,12 @@ impl Subject {
         let key = segment.map_or_else(|| short.to_owned(), |segment| format!("{short}/{segment}"));
         // What is about no job is told apart by the vault and all it says: one vault's timer does not wait for another's, nor one
         // alarm for another.
-        let about = job.map_or_else(|| format!("{vault}-{}", envelope.data), |job| job.to_string());
+        let data = || digest(envelope.data.to_string().as_bytes());
+        let about = job.map_or_else(|| format!("{vault}-{}", &data()[..DATA_DIGITS]), |job| job.to_string());
         let lock = format!("{function}-{key}-{about}");
-        Self {
-            job,
-            key,
-            lock: lock.chars().filter(char::is_ascii).take(LOCK_CHARS_MAX).collect(),
-            is_end: envelope.event_type == JobEnded::TYPE,
-        }
+        Self { job, key, lock, is_end: envelope.event_type == JobEnded::TYPE }
     }
 }
 
-/// Names of abstract sockets have at most 107 bytes. Types that are known, ids and numbers never come near; alarms of machines with long
-/// names may share a lock.
-const LOCK_CHARS_MAX: usize = 90;
+/// Digits of the data's hash in a lock's name: names of abstract sockets have at most 107 bytes.
+const DATA_DIGITS: usize = 16;

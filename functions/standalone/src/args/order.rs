@@ -73,7 +73,7 @@ pub struct Order {
     /// Replace what is there
     #[arg(long)]
     pub overwrite: bool,
-    /// How long it is good, up to 24h
+    /// How long it is good, up to 30m
     #[arg(long, value_name = "TIME", default_value = "15m", value_parser = super::duration)]
     pub valid_for: Duration,
     /// Print the whole event, as it is published to the exchange of the site's broker

@@ -21,7 +21,7 @@ use crate::{
 pub async fn run(global: &Global, wanted: args::Order) -> Result<ExitCode> {
     let valid_for = i64::try_from(wanted.valid_for.as_secs()).unwrap_or(i64::MAX);
     if valid_for > LIFETIME_MAX.as_secs() {
-        return Err(Error::invalid(format!("an order is good for at most {} h; see --valid-for", LIFETIME_MAX.as_hours())));
+        return Err(Error::invalid(format!("an order is good for at most {} min; see --valid-for", LIFETIME_MAX.as_mins())));
     }
     let key = signing_key(&wanted.key)?;
     let (clock, random) = system();

@@ -109,7 +109,10 @@ impl DiskWriter for ImageWriter {
         let begin = self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner).add(extent);
         self.run("write", extent, move |file| {
             file.write_all_at(&data, offset)?;
-            begin.map_or(Ok(()), |extent| begin_writing(file, extent))
+            if let Some(extent) = begin {
+                begin_writing(file, extent);
+            }
+            Ok(())
         })
         .await
     }
@@ -128,9 +131,10 @@ impl DiskWriter for ImageWriter {
     }
 }
 
-/// Has the disk begin with what was written, without waiting for it: Linux does so before it forgets what is no longer needed.
-fn begin_writing(file: &File, extent: Extent) -> io::Result<()> {
-    Ok(fadvise(file, extent.offset, NonZero::new(extent.length), Advice::DontNeed)?)
+/// Has the disk begin with what was written, without waiting for it: Linux does so before it forgets what is no longer needed. Advice, which
+/// not every file system takes; whether the bytes are safe tells the sync.
+fn begin_writing(file: &File, extent: Extent) {
+    fadvise(file, extent.offset, NonZero::new(extent.length), Advice::DontNeed).ok();
 }
 
 /// A new file is one hole; only a try before this one can have left data.

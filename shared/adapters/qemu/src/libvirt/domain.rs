@@ -11,7 +11,7 @@ use serde_json::json;
 use stillpoint_model::{DiskName, Error, Result, geometry::DISKS_MAX};
 use stillpoint_ports::{DiskSource, FoundDisk};
 
-use super::virsh::Virsh;
+use super::{firmware::Firmware, virsh::Virsh};
 
 /// Longest description of a domain that is kept.
 const CONFIGURATION_BYTES_MAX: usize = 200 << 10;
@@ -34,6 +34,7 @@ pub(super) struct Domain {
     pub(super) state: String,
     /// Those that are backed up.
     pub(super) disks: Vec<DomainDisk>,
+    pub(super) firmware: Firmware,
 }
 
 impl DomainDisk {
@@ -69,7 +70,7 @@ impl Domain {
         let sizes = sizes(&virsh.run(&["domstats", "--block", &uuid]).await?);
         let state = state(virsh, &uuid).await?;
         let disks = chosen(disks(&description, &sizes)?, exclude)?;
-        Ok(Self { uuid, state, disks })
+        Ok(Self { uuid, state, disks, firmware: Firmware::described(&description)? })
     }
 
     pub(super) fn is_on(&self) -> bool {

@@ -10,10 +10,7 @@ use roxmltree::Node;
 use stillpoint_model::{Error, Result};
 use stillpoint_ports::FirmwareVariables;
 
-use super::{
-    domain::{child, parse},
-    virsh::Virsh,
-};
+use super::domain::{child, parse};
 use crate::firmware::{Settling, kept, unless_too_large};
 
 /// What a definition says of a domain's firmware.
@@ -31,13 +28,11 @@ struct Store {
 }
 
 impl Firmware {
-    /// Asks, before the domain is cut. A definition that cannot be had is no reason against a backup here: it is asked for elsewhere as well.
-    pub(super) async fn look(virsh: &Virsh, uuid: &str) -> Self {
-        let description = virsh.run(&["dumpxml", uuid]).await;
-        description.and_then(|text| Self::described(&text)).unwrap_or_default()
-    }
-
-    fn described(text: &str) -> Result<Self> {
+    /// Of a domain's definition.
+    ///
+    /// # Errors
+    /// `internal` when it has an unknown form.
+    pub(super) fn described(text: &str) -> Result<Self> {
         let document = parse(text)?;
         let root = document.root_element();
         let variables = child(root, "os").and_then(|os| child(os, "nvram")).map(store);

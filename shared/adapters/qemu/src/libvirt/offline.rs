@@ -5,7 +5,6 @@ use stillpoint_ports::{Clock, MachineSource, Snapshot, SnapshotRequest, Tracking
 
 use super::{
     domain::{self, Domain, DomainDisk},
-    firmware::Firmware,
     settings::DomainSettings,
     virsh::Virsh,
 };
@@ -40,7 +39,7 @@ pub(super) async fn take(
         }
     }
     snapshot.configuration = domain::configuration(virsh, &domain.uuid).await;
-    let (variables, unkept) = Firmware::look(virsh, &domain.uuid).await.read(false);
+    let (variables, unkept) = domain.firmware.read(false);
     snapshot.firmware_variables = variables;
     snapshot.warnings.extend(unkept);
     Ok(snapshot)

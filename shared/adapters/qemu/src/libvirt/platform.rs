@@ -13,7 +13,6 @@ use super::{
     backup::{self, Backup},
     checkpoint,
     domain::{self, Domain, DomainDisk},
-    firmware::Firmware,
     handle::DomainHandle,
     names::{self, Checkpoint},
     offline as off,
@@ -218,7 +217,6 @@ async fn take_running(
         None => None,
     };
     let configuration = domain::configuration(virsh, &domain.uuid).await;
-    let firmware = Firmware::look(virsh, &domain.uuid).await;
     let nbd = names::socket(&settings.sockets(), job, &domain.uuid);
     let backup = Backup { virsh, domain, job, nbd, scratch, parent };
     let mut rest = AtRest::begin(shared, request.wanted, domain.runs()).await?;
@@ -226,7 +224,7 @@ async fn take_running(
     let done = backup.begin(instant, &watched).await;
     let rested = rest.end().await;
     done?;
-    let (firmware_variables, unkept) = firmware.read(true);
+    let (firmware_variables, unkept) = domain.firmware.read(true);
     let (disks, tracking_resets) = backup.show(instant).await.map_err(|error| given_up(&backup.nbd, error))?;
     let mut warnings = [rested.warnings, unkept].concat();
     warnings.extend(
