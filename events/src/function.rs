@@ -66,7 +66,9 @@ impl fmt::Display for Function {
 
 /// The text names no function.
 #[derive(Debug, thiserror::Error)]
-#[error("there is no function '{0}'; there are schedule, snapshot, transfer, commit, restore, prune, collect, verify and notify")]
+#[error(
+    "there is no function '{0}'; there are schedule, snapshot, transfer, commit, restore, prune, collect, verify, replicate and notify"
+)]
 pub struct UnknownFunction(String);
 
 impl FromStr for Function {

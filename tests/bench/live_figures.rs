@@ -93,57 +93,102 @@ fn increment() {
     ));
 }
 
+/// Writes of a guest, and what else holds while a backup reads.
+struct Load {
+    what: &'static str,
+    must: &'static str,
+    /// From one write to the next; none: one after the other.
+    pause: Duration,
+    /// Places and flags of the writes, from a number on.
+    writes: fn(u64) -> Vec<(u64, &'static str)>,
+    reads_per_second: Option<&'static str>,
+}
+
 /// What writes of a guest take, with nobody else and while a backup reads whose vault takes 1 MB/s.
 fn latency() {
     // Each is the first to its chunk since the cut: the old one is copied before.
-    latency_of("write of 4 KiB, each the first to its 64 KiB,", "p99 ≤ 3 ×", |from| {
-        (from..from + 1000).map(|place| (place * 2 % 4000 * CHUNK, "")).collect()
-    });
+    let firsts = |from| (from..from + 2000).map(|place| (place * 2 % 4096 * CHUNK + place * 2 / 4096 % 2 * CHUNK, "")).collect();
+    let burst = |from| (from..from + 1000).map(|place| (place * 2 % 4096 * CHUNK, "")).collect();
     // A database's pages: each is on disk before the next one.
-    latency_of("write and flush of 4 KiB pages in 16 MiB", "", |from| {
-        (from..from + 3000).map(|place| (place * 2_654_435_761 % (16 * MIB) / 4096 * 4096, "-f")).collect()
-    });
+    let pages = |from| (from..from + 3000).map(|place| (place * 2_654_435_761 % (16 * MIB) / 4096 * 4096, "-f")).collect();
+    let (none, pause) = (Duration::ZERO, Duration::from_millis(15));
+    for load in [
+        Load {
+            what: "write of 4 KiB, each the first to its 64 KiB, 2,000 in half a minute",
+            must: "p99 ≤ 3 ×",
+            pause,
+            writes: firsts,
+            reads_per_second: None,
+        },
+        Load {
+            what: "the same, 1,000 one after the other from the first moment",
+            must: "",
+            pause: none,
+            writes: burst,
+            reads_per_second: None,
+        },
+        Load {
+            what: "the same, with `--reads-per-second 400`",
+            must: "",
+            pause: none,
+            writes: burst,
+            reads_per_second: Some("400"),
+        },
+        Load {
+            what: "write and flush of 4 KiB pages in 16 MiB, 3,000 one after the other",
+            must: "",
+            pause: none,
+            writes: pages,
+            reads_per_second: None,
+        },
+    ] {
+        latency_of(&load);
+    }
 }
 
-/// A row of the table. `writes` tells places and flags of the writes, from a number on.
-fn latency_of(what: &str, must: &str, writes: fn(u64) -> Vec<(u64, &'static str)>) {
-    let rounds: Vec<[(f64, f64); 2]> = (0..ROUNDS).map(|_| latency_once(writes)).collect();
+/// A row of the table.
+fn latency_of(load: &Load) {
+    let rounds: Vec<[(f64, f64); 2]> = (0..ROUNDS).map(|_| latency_once(load)).collect();
     let of = |which: usize, share: fn((f64, f64)) -> f64| median(rounds.iter().map(|round| share(round[which])).collect());
     let (p50, p99) = (of(1, |times| times.0), of(1, |times| times.1));
     let (p50_before, p99_before) = (of(0, |times| times.0), of(0, |times| times.1));
-    let times = p99 / p99_before;
+    let (what, must, times) = (load.what, load.must, p99 / p99_before);
     say(&format!(
-        "| {what} while a backup reads, vault at 1 MB/s: p50, p99, ms; without a backup | {must} | {p50:.2}, {p99:.2}; {p50_before:.2}, {p99_before:.2}: {times:.1} |",
+        "| {what}, while a backup reads, vault at 1 MB/s: p50, p99, ms; without a backup | {must} | {p50:.2}, {p99:.2}; {p50_before:.2}, {p99_before:.2}: {times:.1} × |",
     ));
 }
 
 /// p50 and p99 in milliseconds, without a backup and with one.
-fn latency_once(writes: fn(u64) -> Vec<(u64, &'static str)>) -> [(f64, f64); 2] {
+fn latency_once(load: &Load) -> [(f64, f64); 2] {
     let lab = Lab::new();
     let host = lab.host_with_vault();
     let machine = Machine::idle(&[Disk::empty(&lab.path(""), "a", Format::Qcow2, 512 * MIB)]);
     add(&host, &machine, &[]);
     fs::write(lab.path("bytes"), noise(1, 256 * MIB)).expect("a file can be written");
     machine.write("a", 0, &lab.path("bytes"));
-    let without = take(&machine, &writes(0));
-    let running = host.set("STILLPOINT_BYTES_PER_SECOND", "1000000").spawn(&["backup", MACHINE]);
+    let without = take(&machine, load.pause, &(load.writes)(0));
+    let host = host.set("STILLPOINT_BYTES_PER_SECOND", "1000000");
+    let host = load.reads_per_second.map_or(host.clone(), |most| host.set("STILLPOINT_READS_PER_SECOND", most));
+    let running = host.spawn(&["backup", MACHINE]);
     while machine.leftovers().exports.is_empty() {
         std::thread::sleep(Duration::from_millis(2));
     }
-    let during = take(&machine, &writes(1000));
+    let during = take(&machine, load.pause, &(load.writes)(2000));
     assert_eq!(machine.leftovers().exports.len(), 1, "the backup reads still");
     drop(running.kill());
     let at = |all: &[Duration], share: usize| all[all.len() * share / 100].as_secs_f64() * 1000.0;
     [without, during].map(|times| (at(&times, 50), at(&times, 99)))
 }
 
-fn take(machine: &Machine, writes: &[(u64, &str)]) -> Vec<Duration> {
+fn take(machine: &Machine, pause: Duration, writes: &[(u64, &str)]) -> Vec<Duration> {
     let device = "/machine/peripheral/disk-a/virtio-backend";
     let take = |(number, (offset, flags)): (usize, &(u64, &str))| {
         let line = format!("qemu-io -d {device} \"write {flags} -P {} {offset} 4096\"", number % 251);
         let begun = Instant::now();
         machine.monitor().execute("human-monitor-command", json!({ "command-line": line }));
-        begun.elapsed()
+        let took = begun.elapsed();
+        std::thread::sleep(pause.saturating_sub(took));
+        took
     };
     let mut times: Vec<Duration> = writes.iter().enumerate().map(take).collect();
     times.sort_unstable();

@@ -3,7 +3,8 @@
 use stillpoint_tests::{
     Host, Lab,
     disk::{self, MIB},
-    servers::{azurite, closed_port, s3rver, seaweedfs},
+    number,
+    servers::{S3Server, azurite, closed_port, s3rver, seaweedfs},
     text,
     vault_files::objects,
 };
@@ -99,4 +100,33 @@ fn a_vault_that_cannot_be_made_leaves_no_key_behind() {
     );
     let nobody = format!("s3://b/p?endpoint=http://127.0.0.1:{}&allow_http=true", closed_port());
     is_refused(&lab, &nobody, &server.variables(), "cannot");
+}
+
+/// Copies a machine's point from one place to another, where it comes back; returns bytes moved, packs, and requests that read and wrote.
+fn replicated(server: &S3Server, primary: &str, replica: &str) -> [u64; 4] {
+    let lab = Lab::new();
+    let host = host(&lab, &server.url(primary), &server.variables());
+    host.json(&["vault", "create"]);
+    let disk = lab.path("disk.raw");
+    disk::full(&disk, 96 * MIB, 3);
+    host.add("web-01", &[("os", &disk)]);
+    let point = host.backup("web-01");
+    host.json(&["vault", "pair", "--with", &server.url(replica)]);
+    let report = host.json(&["replicate"]);
+    let there = host.set("STILLPOINT_VAULT", &server.url(replica));
+    there.restores("web-01", text(&point, "/point"), &lab.path("restored"), &[("os", &disk)]);
+    ["/moved_bytes", "/packs", "/requests/get", "/requests/put"].map(|pointer| number(&report, pointer))
+}
+
+#[test]
+fn within_a_bucket_the_store_copies_packs_and_nobody_reads_them() {
+    let server = seaweedfs();
+    for bucket in ["one", "two"] {
+        server.make_bucket(bucket, &[]);
+    }
+    let [moved, packs, gets, puts] = replicated(&server, "one/primary", "one/replica");
+    assert!(moved > 96 * MIB && packs >= 2, "{moved} bytes in {packs} packs");
+    let [_, far_packs, far_gets, far_puts] = replicated(&server, "one/other", "two/replica");
+    assert_eq!((packs, puts), (far_packs, far_puts));
+    assert_eq!(gets + packs, far_gets, "each pack was read");
 }

@@ -1,6 +1,12 @@
 //! Where disks live: files that others use or change, file systems that share extents, block devices.
 
-use std::{fs, path::Path, process::Command, thread, time::Duration};
+use std::{
+    fs,
+    path::Path,
+    process::Command,
+    thread,
+    time::{Duration, Instant},
+};
 
 use stillpoint_tests::{
     Host, Lab, LoopDevice, Mounted,
@@ -142,4 +148,26 @@ fn block_devices_are_sources_and_targets() {
     host.json(&["restore", "web-01", "--disk", &disk, "--overwrite"]);
     device.detach();
     disk::assert_same(&source, &target);
+}
+
+#[test]
+fn backups_of_two_processes_share_the_reads_of_their_host() {
+    let lab = Lab::new();
+    let host = lab.host_with_vault().set("STILLPOINT_READS_PER_SECOND", "40");
+    for (name, seed) in [("web-01", 86), ("web-02", 87)] {
+        let path = lab.path(&format!("{name}.raw"));
+        disk::full(&path, 16 * MIB, seed);
+        host.add(name, &[("os", &path)]);
+    }
+    let begun = Instant::now();
+    let both = ["web-01", "web-02"].map(|name| host.spawn(&["backup", name]));
+    for running in both {
+        running.finish().ok();
+    }
+    // 128 reads of 256 KiB, of which the first waits for nothing and the last ones come as one of 2 MiB; each alone would take half of it.
+    assert!(begun.elapsed() >= Duration::from_secs_f64(120.0 / 40.0), "{:?}", begun.elapsed());
+    for name in ["web-01", "web-02"] {
+        host.restores(name, "latest", &lab.path(&format!("restored-{name}")), &[("os", &lab.path(&format!("{name}.raw")))]);
+    }
+    assert_eq!(host.run(&["--reads-per-second", "0", "backup", "web-01"]).code, Some(2));
 }

@@ -9,7 +9,7 @@ mod points;
 mod policy;
 mod restore;
 
-use std::{path::PathBuf, time::Duration};
+use std::{num::NonZeroU32, path::PathBuf, time::Duration};
 
 use clap::{ArgGroup, Args, Parser, Subcommand};
 use stillpoint_broker::Site;
@@ -63,6 +63,9 @@ pub struct Global {
     /// A file with the secret that those are signed with
     #[arg(long, global = true, value_name = "FILE", env = "STILLPOINT_WEBHOOK_SECRET_FILE")]
     pub webhook_secret_file: Option<PathBuf>,
+    /// Reads of 256 KiB a second that all processes of this host that are given it make of the disks of its machines together
+    #[arg(long, global = true, value_name = "N", env = "STILLPOINT_READS_PER_SECOND")]
+    pub reads_per_second: Option<NonZeroU32>,
     /// Print one JSON document
     #[arg(long, global = true)]
     pub json: bool,

@@ -9,7 +9,7 @@ use stillpoint_jobs::{Carrier, Engine, Job, Operation, Place, Request, Wiring};
 use stillpoint_model::{Error, JobId, JobState, Result};
 use stillpoint_ports::{Clock, Cpu, Platforms, Progress, Random, Target};
 use stillpoint_qemu::{LibvirtPlatform, QemuPlatform};
-use stillpoint_runtime::{Begun, Ended, Host, JobLock, adopt_unfinished, begin_job, host_name, segments_in_flight};
+use stillpoint_runtime::{Begun, Ended, Host, HostReads, JobLock, adopt_unfinished, begin_job, host_name, segments_in_flight};
 use stillpoint_staging::Staging;
 use stillpoint_store::{Access, Store};
 use stillpoint_system::{CpuPool, SystemClock, SystemRandom};
@@ -95,6 +95,10 @@ impl Session {
             .with("image", Arc::new(ImagePlatform::new(Arc::clone(&clock))))
             .with("qemu", Arc::new(QemuPlatform::new(Arc::clone(&clock))))
             .with("libvirt", Arc::new(LibvirtPlatform::new(Arc::clone(&clock))));
+        let platforms = match global.reads_per_second {
+            Some(per_second) => HostReads::of_host(per_second)?.over(&platforms),
+            None => platforms,
+        };
         let cpu: Arc<dyn Cpu> = Arc::new(CpuPool::default());
         let target: Arc<dyn Target> = Arc::new(Staging::new(Arc::clone(&clock)));
         let engine = Engine::new(vault.clone());

@@ -16,6 +16,12 @@ impl Platforms {
         self
     }
 
+    /// The same platforms, each as `change` makes it.
+    #[must_use]
+    pub fn map(&self, change: impl Fn(Arc<dyn Platform>) -> Arc<dyn Platform>) -> Self {
+        Self(self.0.iter().map(|(name, platform)| (name.clone(), change(Arc::clone(platform)))).collect())
+    }
+
     /// The platform called `name`.
     ///
     /// # Errors

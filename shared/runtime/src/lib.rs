@@ -9,6 +9,7 @@ mod dispatch;
 mod host;
 mod lock;
 mod policy;
+mod reads;
 mod resources;
 
 pub use adopt::{Adopted, Begun, adopt_unfinished, begin_backup, begin_job};
@@ -16,4 +17,5 @@ pub use dispatch::{Dispatcher, Message, Settled};
 pub use host::{Ended, Host, Work};
 pub use lock::JobLock;
 pub use policy::{Patience, RETRY_PAUSES, Reaction, reaction};
+pub use reads::HostReads;
 pub use resources::{host_name, segments_in_flight, segments_within};

@@ -197,6 +197,33 @@ fn disks_that_nobody_wrote_to_are_the_point_byte_for_byte() {
 }
 
 #[test]
+fn a_point_of_a_machine_that_was_off_is_started_as_it_was_when_it_was_on() {
+    let mut site = Site::new(|lab| vec![Disk::empty(&lab.path(""), "a", Format::Qcow2, 64 * MIB)]);
+    site.write("a", 0, 4 * MIB, 1);
+    site.machine.power_off();
+    let first = site.point();
+    let folder = site.lab.path("vm");
+    let line = site.host.fails(&command(&folder, &[]));
+    assert!(line.contains("tells how to boot it"), "{line}");
+    site.machine.power_on();
+    let on = site.point();
+    site.write("a", MIB, MIB, 2);
+    site.machine.power_off();
+    let last = site.point();
+    for point in [first, last] {
+        let id = text(&point, "/id");
+        let folder = site.lab.path(&format!("vm-{id}"));
+        let started = Started::at(&folder);
+        let report = site.host.json(&command(&folder, &["--point", id]));
+        let said = format!("made anew as at point {}", text(&on, "/id"));
+        assert!(report["warnings"].to_string().contains(&said), "{report}");
+        let copies = restored(&site.lab, &site.host, id);
+        assert_image(&copies.join("disk-a.raw"), &folder.join("disk-a.qcow2"));
+        started.kill();
+    }
+}
+
+#[test]
 fn a_vault_that_is_away_for_a_while_is_waited_for_and_said() {
     let mut site = Site::new(|lab| vec![Disk::empty(&lab.path(""), "a", Format::Qcow2, 64 * MIB)]);
     site.write("a", 0, 60 * MIB, 1);

@@ -1,6 +1,6 @@
 //! Azure Blob Storage and Google Cloud Storage.
 
-use std::fmt::Display;
+use std::{fmt::Display, sync::Arc};
 
 use object_store::{
     ClientConfigKey,
@@ -11,6 +11,7 @@ use stillpoint_model::{Error, Result};
 use url::Url;
 
 use crate::{
+    copy::Copies,
     limits::DailyLimits,
     open::{CONNECT_SECONDS, Opened, REQUEST_SECONDS, retries},
     pace::PacedConnector,
@@ -23,7 +24,7 @@ const AZURE_NAMES: [&str; 3] = ["account", "endpoint", "allow_http"];
 
 const AZURE_ALLOW_HTTP: AzureConfigKey = AzureConfigKey::Client(ClientConfigKey::AllowHttp);
 
-/// Opens the container of `url`, which has no parameters left in it.
+/// Opens the container of `url`, which has no parameters left in it. Azure copies by itself, too, but may answer before the bytes are there.
 pub(crate) fn azure(url: &Url, mut settings: Settings, environment: &Environment) -> Result<Opened> {
     let mut builder = MicrosoftAzureBuilder::new();
     for (key, value) in environment.keys::<AzureConfigKey>("AZURE_") {
@@ -71,7 +72,9 @@ pub(crate) fn google(url: &Url, settings: Settings, environment: &Environment) -
         .with_http_connector(PacedConnector::default())
         .with_config(GoogleConfigKey::Client(ClientConfigKey::Timeout), format!("{REQUEST_SECONDS} seconds"))
         .with_config(GoogleConfigKey::Client(ClientConfigKey::ConnectTimeout), format!("{CONNECT_SECONDS} seconds"));
-    Ok(Opened::of(builder.build().map_err(|error| unusable("Google Cloud Storage", error))?))
+    let client = Arc::new(builder.build().map_err(|error| unusable("Google Cloud Storage", error))?);
+    let copies = Copies { client: client.clone(), home: format!("gs://{}", url.host_str().unwrap_or_default()) };
+    Ok(Opened { objects: client.clone(), parts: client, copies: Some(copies) })
 }
 
 /// The builders' own messages name the setting; of values they show none that is secret.

@@ -8,6 +8,7 @@
 //! * Dropping a future half-way leaves either no object or the whole object.
 
 mod cloud;
+mod copy;
 mod create;
 mod directory;
 mod failure;

@@ -10,6 +10,7 @@ use url::Url;
 
 use crate::{
     Environment, Store, cloud,
+    copy::Copies,
     limits::DailyLimits,
     s3,
     settings::{Settings, shown},
@@ -94,7 +95,7 @@ impl Store {
             ObjectStoreScheme::GoogleCloudStorage => cloud::google(&parsed, settings, environment)?,
             _ => return Err(invalid(url, "no such kind of store")),
         };
-        Ok(Self::new(opened.objects, prefix, &shown(url)).in_parts(opened.parts).limited(throttle))
+        Ok(Self::new(opened.objects, prefix, &shown(url)).in_parts(opened.parts).copying(opened.copies).limited(throttle))
     }
 }
 
@@ -102,12 +103,13 @@ impl Store {
 pub(crate) struct Opened {
     pub objects: Arc<dyn ObjectStore>,
     pub parts: Arc<dyn MultipartStore>,
+    pub copies: Option<Copies>,
 }
 
 impl Opened {
     pub(crate) fn of(client: impl ObjectStore + MultipartStore) -> Self {
         let client = Arc::new(client);
-        Self { objects: client.clone(), parts: client }
+        Self { objects: client.clone(), parts: client, copies: None }
     }
 }
 

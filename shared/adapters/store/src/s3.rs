@@ -2,12 +2,13 @@ use std::{fmt::Display, sync::Arc, time::Duration};
 
 use object_store::{
     ClientConfigKey, ObjectStore,
-    aws::{AmazonS3Builder, AmazonS3ConfigKey},
+    aws::{AmazonS3Builder, AmazonS3ConfigKey, S3CopyIfNotExists},
 };
 use stillpoint_model::{Error, Result};
 use url::Url;
 
 use crate::{
+    copy::Copies,
     limits::DailyLimits,
     object_lock::{LockedCreates, Retention},
     open::{CONNECT_SECONDS, Opened, REQUEST_SECONDS, retries},
@@ -33,6 +34,7 @@ pub(crate) fn open(url: &Url, mut settings: Settings, environment: &Environment)
         .with_url(url.as_str())
         .with_retry(retries())
         .with_http_connector(PacedConnector::default())
+        .with_copy_if_not_exists(S3CopyIfNotExists::Header("if-none-match".to_owned(), "*".to_owned()))
         .with_config(AmazonS3ConfigKey::Client(ClientConfigKey::Timeout), format!("{REQUEST_SECONDS} seconds"))
         .with_config(AmazonS3ConfigKey::Client(ClientConfigKey::ConnectTimeout), format!("{CONNECT_SECONDS} seconds"));
     builder = place(builder, url, &mut settings)?;
@@ -46,6 +48,8 @@ pub(crate) fn open(url: &Url, mut settings: Settings, environment: &Environment)
     settings.finish(&[&NAMES[..], &DailyLimits::NAMES].concat())?;
     let plain = Arc::new(builder.clone().build().map_err(unusable)?);
     let parts = plain.clone();
+    // A copy would have no lock.
+    let copies = retention.is_none().then(|| Copies { client: plain.clone(), home: home(&builder, url) });
     let objects: Arc<dyn ObjectStore> = match retention {
         None => plain,
         Some(retention) => {
@@ -53,7 +57,14 @@ pub(crate) fn open(url: &Url, mut settings: Settings, environment: &Environment)
             Arc::new(LockedCreates::new(plain, builder, allow_http, retention))
         }
     };
-    Ok(Opened { objects, parts })
+    Ok(Opened { objects, parts, copies })
+}
+
+/// The bucket, as this builder reaches it.
+fn home(builder: &AmazonS3Builder, url: &Url) -> String {
+    let keys = [AmazonS3ConfigKey::S3Endpoint, AmazonS3ConfigKey::Endpoint, AmazonS3ConfigKey::Region];
+    let told: Vec<String> = keys.iter().filter_map(|key| builder.get_config_value(key)).collect();
+    format!("{}://{} {}", url.scheme(), url.host_str().unwrap_or_default(), told.join(" "))
 }
 
 /// The builder's own messages name the setting; of values they show none that is secret.

@@ -7,6 +7,7 @@ use stillpoint_model::{Error, ErrorKind, Requests, Result};
 
 use crate::{
     Meter,
+    copy::Copies,
     failure::{classify, is_gone},
     throttle::Throttle,
 };
@@ -38,6 +39,8 @@ pub struct Store {
     pub(crate) inner: Arc<dyn ObjectStore>,
     /// Where the store has objects in parts.
     pub(crate) parts: Option<Arc<dyn MultipartStore>>,
+    /// Where the store copies objects by itself.
+    pub(crate) copies: Option<Arc<Copies>>,
     prefix: Path,
     url: Arc<str>,
     meter: Arc<Meter>,
@@ -56,7 +59,7 @@ impl Store {
     /// A store over `inner`, whose objects all lie under `prefix`; `url` is how messages call it.
     pub fn new(inner: Arc<dyn ObjectStore>, prefix: Path, url: &str) -> Self {
         let throttle = Arc::new(Throttle::unlimited());
-        Self { inner, parts: None, prefix, url: url.into(), meter: Arc::default(), throttle, directory: None }
+        Self { inner, parts: None, copies: None, prefix, url: url.into(), meter: Arc::default(), throttle, directory: None }
     }
 
     /// The same store, which makes callers wait where they, or those with clones of it, would go beyond the limits.
@@ -67,6 +70,11 @@ impl Store {
     /// The same store, which takes objects in parts, too.
     pub(crate) fn in_parts(self, parts: Arc<dyn MultipartStore>) -> Self {
         Self { parts: Some(parts), ..self }
+    }
+
+    /// The same store, which copies objects by itself, if it does.
+    pub(crate) fn copying(self, copies: Option<Copies>) -> Self {
+        Self { copies: copies.map(Arc::new), ..self }
     }
 
     /// The same store, whose objects lie in a directory that must be there: it may be a mount that comes and goes.

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use stillpoint_jobs::{DiskOutcome, Outcome};
 use stillpoint_model::{DiskName, Error, ErrorKind, ItemName, Result};
 use stillpoint_ports::FirmwareVariables;
-use stillpoint_vault::{Point, Vault};
+use stillpoint_vault::Vault;
 
 use super::firmware;
 use crate::{
@@ -84,13 +84,13 @@ impl Anew {
         let without = |why: &str| Ok((json!({ "script": null, "warnings": [why] }), vec![why.to_owned()]));
         let (Some(item), Some(id)) = (item, outcome.point) else { return without("the job names no point") };
         let kept = match session.vault.point(item, id).await {
-            Ok(point) => kept(&session.vault, &point),
+            Ok(point) => session.vault.description(&point).await,
             Err(error) if error.kind() == ErrorKind::Missing => Ok(None),
             Err(error) => Err(error),
         };
-        let (configuration, variables) = match kept {
-            Ok(Some(kept)) => kept,
-            Ok(None) => return without("the point holds no configuration of the machine; no start script was written"),
+        let told = match kept {
+            Ok(Some(told)) => told,
+            Ok(None) => return without("no point holds a configuration of the machine; no start script was written"),
             Err(error) => return without(&format!("no start script was written: {}", error.one_line())),
         };
         let restored = |disk: &DiskOutcome| {
@@ -99,11 +99,12 @@ impl Anew {
             Restored { name: disk.name.clone(), file: file.into(), format }
         };
         let disks = outcome.disks.iter().map(restored).collect();
-        let made = self.script(session, item, Configuration::read(&configuration), disks, variables.as_ref()).await;
+        let variables = told.firmware_variables.as_ref();
+        let made = self.script(session, item, Configuration::read(&told.configuration), disks, variables).await;
         let written = made.and_then(|made| {
-            let file = variables.map(|variables| firmware::write(&self.folder, &variables)).transpose()?;
+            let file = variables.map(|variables| firmware::write(&self.folder, variables)).transpose()?;
             self.store(&made)?;
-            Ok((file, [made.obstacles, made.warnings].concat()))
+            Ok((file, [told.notice(id).into_iter().collect(), made.obstacles, made.warnings].concat()))
         });
         match written {
             Ok((file, warnings)) => {
@@ -136,12 +137,6 @@ impl Anew {
     pub fn store(&self, script: &Script) -> Result<()> {
         store(&self.path(), script.text.as_bytes(), 0o700)
     }
-}
-
-/// What a point's machine is made again from, and what its firmware remembers.
-fn kept(vault: &Vault, point: &Point) -> Result<Option<(String, Option<FirmwareVariables>)>> {
-    let Some(configuration) = vault.configuration(point)? else { return Ok(None) };
-    Ok(Some((configuration, vault.firmware_variables(point)?)))
 }
 
 /// The disks of a machine with where they were, which is known for as long as the machine's record is there.

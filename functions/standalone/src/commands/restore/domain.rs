@@ -9,7 +9,7 @@ use serde_json::json;
 use stillpoint_model::{Error, ErrorKind, ItemName, Result};
 use stillpoint_ports::{FirmwareVariables, TargetDisk};
 use stillpoint_qemu::{Definition, Hypervisor, Identity, NewDomain, RestoredDisk};
-use stillpoint_vault::Item;
+use stillpoint_vault::{Description, Item};
 
 use super::{Chosen, Places, Wanted, anew, carry_out, firmware, replace, report};
 use crate::{
@@ -52,12 +52,13 @@ pub async fn run(session: &Session, args: Restore, hypervisor: Hypervisor) -> Re
     let chosen = Chosen::find(session, &wanted).await?;
     let targets = chosen.targets(&wanted)?;
     firmware::unless_there(&folder, args.overwrite)?;
-    let (configuration, variables) = kept(session, &wanted.name, &chosen).await?;
-    let file = variables.as_ref().map(|_| firmware::path(&folder));
+    let told = told(session, &wanted.name, &chosen).await?;
+    let variables = told.firmware_variables.as_ref();
+    let file = variables.map(|_| firmware::path(&folder));
     let disks: Vec<RestoredDisk> = targets.iter().map(restored).collect();
     let fresh = (!args.same_identity).then(identity);
     let asked = NewDomain {
-        configuration: &configuration,
+        configuration: &told.configuration,
         name: name.as_str(),
         folder: &folder,
         disks: &disks,
@@ -65,10 +66,11 @@ pub async fn run(session: &Session, args: Restore, hypervisor: Hypervisor) -> Re
         fresh,
     };
     let Definition { xml, uuid, mut warnings } = asked.define()?;
+    warnings.extend(told.notice(chosen.point));
     unless_there(&hypervisor, name.as_str(), uuid.as_deref()).await?;
     let job = carry_out(session, wanted, chosen, targets, &mut Interrupt::listen()?).await?;
     super::outcome_of(&job)?;
-    let defined = define(&hypervisor, &path, &xml, variables.as_ref()).await;
+    let defined = define(&hypervisor, &path, &xml, variables).await;
     if let Err(error) = &defined {
         warnings.push(format!("the domain is not defined: {}; try `virsh define {}`", error.one_line(), path.display()));
     }
@@ -80,7 +82,7 @@ pub async fn run(session: &Session, args: Restore, hypervisor: Hypervisor) -> Re
 }
 
 /// The domain's definition, and what its firmware remembers.
-async fn kept(session: &Session, name: &ItemName, chosen: &Chosen) -> Result<(String, Option<FirmwareVariables>)> {
+async fn told(session: &Session, name: &ItemName, chosen: &Chosen) -> Result<Description> {
     let point = match session.vault.point(name, chosen.point).await {
         Err(error) if error.kind() == ErrorKind::Missing && chosen.snapshot.is_some() => {
             return Err(Error::conflict(format!(
@@ -90,10 +92,9 @@ async fn kept(session: &Session, name: &ItemName, chosen: &Chosen) -> Result<(St
         }
         point => point?,
     };
-    let configuration = session.vault.configuration(&point)?.ok_or_else(|| {
-        Error::missing(format!("point {} holds no definition of the domain; restore its disks without --as", chosen.point))
-    })?;
-    Ok((configuration, session.vault.firmware_variables(&point)?))
+    session.vault.description(&point).await?.ok_or_else(|| {
+        Error::missing(format!("no point of {name} holds a definition of the domain; restore its disks without --as"))
+    })
 }
 
 fn restored(disk: &TargetDisk) -> RestoredDisk {

@@ -18,7 +18,7 @@ use std::{
 use serde_json::json;
 use stillpoint_model::{Error, ErrorKind, JobId, Result};
 use stillpoint_nbd::Address;
-use stillpoint_ports::Progress;
+use stillpoint_ports::{FirmwareVariables, Progress};
 use stillpoint_qemu::{Monitor, Overlay};
 use stillpoint_reader::PointReader;
 use stillpoint_vault::Point;
@@ -84,7 +84,7 @@ pub async fn run(session: &Session, args: Restore, anew: Anew) -> Result<ExitCod
     let bytes_per_second = args.fill_rate.map_or(0, |rate| rate.0);
     let mut this = Instantly { session, anew, begun, point, state, overlays, nbd, monitor, bytes_per_second };
     // The script comes last: where it is, the overlays are, and may hold what a guest wrote.
-    let script = if this.anew.path().exists() { None } else { Some(this.script().await?) };
+    let made = if this.anew.path().exists() { None } else { Some(this.script().await?) };
     let _made = make_folder(&this.anew.folder)?;
     if is_new {
         this.state.write(&this.anew.folder)?;
@@ -93,10 +93,10 @@ pub async fn run(session: &Session, args: Restore, anew: Anew) -> Result<ExitCod
     let serving = Serving::start(&this.nbd, &reader).await?;
     let done = tokio::select! {
         () = stop => None,
-        done = this.carry_out(&serving, script.as_ref()) => Some(done),
+        done = this.carry_out(&serving, made.as_ref()) => Some(done),
     };
     let ended = match done {
-        Some(Ok(filled)) => this.end(&filled, script),
+        Some(Ok(filled)) => this.end(&filled, made.map(|(script, _)| script)),
         Some(Err(error)) => Err(error),
         None => Err(this.pause().await),
     };
@@ -139,8 +139,8 @@ pub fn installed(program: &str) -> Result<()> {
 }
 
 impl Instantly<'_> {
-    /// The start script; refused where the machine cannot be started by it, or should not be unread.
-    async fn script(&self) -> Result<Script> {
+    /// The start script, and what the firmware remembers before it; refused where the machine cannot be started by it, or should not be unread.
+    async fn script(&self) -> Result<(Script, Option<FirmwareVariables>)> {
         let item = &self.point.item;
         let serve = format!("`stillpoint serve-point {item}` serves its disks to a machine of yours");
         match self.session.vault.item(item).await {
@@ -153,33 +153,34 @@ impl Instantly<'_> {
             Err(error) if error.kind() != ErrorKind::Missing => return Err(error),
             _ => {}
         }
-        let configuration = self.session.vault.configuration(&self.point)?;
-        let configuration = configuration.ok_or_else(|| {
-            Error::missing(format!("point {} does not tell how to boot the machine, which was off then; {serve}", self.point.id))
+        let told = self.session.vault.description(&self.point).await?;
+        let told = told.ok_or_else(|| {
+            Error::missing(format!("no point of {item} tells how to boot it, since it was on at none of them; {serve}"))
         })?;
-        let configuration = Configuration::read(&configuration)?;
+        let configuration = Configuration::read(&told.configuration)?;
         for program in configuration.arguments.first().map(String::as_str).into_iter().chain([TOOLS]) {
             installed(program)?;
         }
         let restored = |overlay: &Overlay| Restored { name: overlay.disk.clone(), file: overlay.image.clone(), format: "qcow2" };
         let disks = self.overlays.iter().map(restored).collect();
-        let variables = self.session.vault.firmware_variables(&self.point)?;
-        let script = self.anew.script(self.session, item, Ok(configuration), disks, variables.as_ref()).await?;
+        let variables = told.firmware_variables.as_ref();
+        let mut script = self.anew.script(self.session, item, Ok(configuration), disks, variables).await?;
+        script.warnings.extend(told.notice(self.point.id));
         match script.obstacles.first() {
             Some(why) => Err(Error::conflict(format!("{why}; restore without --instant and change the start script"))),
-            None => Ok(script),
+            None => Ok((script, told.firmware_variables)),
         }
     }
 
     /// Boots the machine, unless it is on, and fills its disks.
-    async fn carry_out(&mut self, serving: &Serving, script: Option<&Script>) -> Result<Filled> {
-        if let Some(script) = script {
+    async fn carry_out(&mut self, serving: &Serving, made: Option<&(Script, Option<FirmwareVariables>)>) -> Result<Filled> {
+        if let Some((script, variables)) = made {
             let Address::Unix(socket) = &self.nbd else { return Err(Error::internal("the point is served at a Unix socket")) };
             for overlay in &self.overlays {
                 overlay.create(socket, PATIENCE).await?;
             }
-            if let Some(variables) = self.session.vault.firmware_variables(&self.point)? {
-                firmware::write(&self.anew.folder, &variables)?;
+            if let Some(variables) = variables {
+                firmware::write(&self.anew.folder, variables)?;
             }
             self.anew.store(script)?;
         }

@@ -184,14 +184,14 @@ pub(super) async fn take_away(virsh: &Virsh, domain: &str, job: JobId, nbd: &Pat
         state => Some(state?),
     };
     if state.is_some_and(|state| !state.starts_with("shut off") && !state.starts_with("crashed")) {
-        abort(virsh, domain, job, nbd).await?;
+        abort(virsh, domain, job, nbd, ending).await?;
         checkpoint::delete(virsh, domain, job, ending).await?;
     }
     let [backup, checkpoint] = names::descriptions(nbd);
     [nbd, &names::reason(nbd), &backup, &checkpoint].iter().try_for_each(|path| scratch::remove(path))
 }
 
-async fn abort(virsh: &Virsh, domain: &str, job: JobId, nbd: &Path) -> Result<()> {
+async fn abort(virsh: &Virsh, domain: &str, job: JobId, nbd: &Path, ending: Ending) -> Result<()> {
     let runs = running(virsh, domain).await? == Some(job);
     // A watch that was killed may have ended the job and not let the guest go on.
     if !runs && watch::reason(nbd).is_none() {
@@ -207,6 +207,10 @@ async fn abort(virsh: &Virsh, domain: &str, job: JobId, nbd: &Path) -> Result<()
             return Err(Error::unavailable("libvirt's backup job does not end"));
         }
         sleep(PAUSE).await;
+    }
+    // After a job in which nothing went wrong the watch looks on for a while: nobody has to wait for that.
+    if ending == Ending::Committed && watch::reason(nbd).is_none() && !stands_still(virsh, domain).await? {
+        return Ok(());
     }
     go_on(virsh, domain).await
 }

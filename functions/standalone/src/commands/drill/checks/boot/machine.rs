@@ -7,6 +7,7 @@ use stillpoint_nbd::Address;
 use stillpoint_policy_file::BootEntry;
 use stillpoint_ports::FirmwareVariables;
 use stillpoint_qemu::Overlay;
+use stillpoint_vault::Description;
 
 use super::super::Restored;
 use crate::{
@@ -31,14 +32,15 @@ pub struct Made {
 pub fn make(restored: &Restored, boot: &BootEntry, folder: &Path) -> Result<Made> {
     // Said before QEMU fails for it.
     Address::unix(folder.join(AGENT))?;
-    let own = own(restored)?;
+    let told = told(restored)?;
+    let own = told.as_ref().map(|told| Configuration::read(&told.configuration)).transpose()?;
     let how = if own.is_some() { "by its own command line" } else { "as a q35 machine with virtio disks" };
     let program = own.as_ref().and_then(|own| own.arguments.first().cloned()).unwrap_or_else(|| PROGRAM.to_owned());
     for program in [program.as_str(), TOOLS] {
         installed(program)?;
     }
     let images = overlays(restored, folder)?;
-    let kept = if own.is_some() { variables(restored, folder)? } else { None };
+    let kept = variables(told, folder)?;
     let (mut arguments, disks) = match own {
         Some(own) => (own.arguments, restored.handle.block_on(disks_of(&restored.vault, &restored.machine, images))),
         None => (usual(boot, &images)?, Vec::new()),
@@ -56,19 +58,18 @@ pub fn make(restored: &Restored, boot: &BootEntry, folder: &Path) -> Result<Made
 }
 
 /// How the machine was started, if it was one of QEMU's that was on.
-fn own(restored: &Restored) -> Result<Option<Configuration>> {
+fn told(restored: &Restored) -> Result<Option<Description>> {
     let is_qemu = match restored.handle.block_on(restored.vault.item(&restored.machine)) {
         Ok(item) => item.platform == "qemu",
         Err(error) if error.kind() == ErrorKind::Missing => true,
         Err(error) => return Err(error),
     };
-    let text = if is_qemu { restored.vault.configuration(&restored.point)? } else { None };
-    text.map(|text| Configuration::read(&text)).transpose()
+    if is_qemu { restored.handle.block_on(restored.vault.description(&restored.point)) } else { Ok(None) }
 }
 
 /// What its firmware remembers, in a file that the machine may write to.
-fn variables(restored: &Restored, folder: &Path) -> Result<Option<(FirmwareVariables, PathBuf)>> {
-    let kept = restored.vault.firmware_variables(&restored.point)?;
+fn variables(told: Option<Description>, folder: &Path) -> Result<Option<(FirmwareVariables, PathBuf)>> {
+    let kept = told.and_then(|told| told.firmware_variables);
     kept.map(|variables| write_variables(folder, &variables).map(|file| (variables, file))).transpose()
 }
 
