@@ -28,9 +28,14 @@ impl Copy {
         Self { engine, source, progress, plans: Plans::of("replicate"), in_hand: InHand::default() }
     }
 
-    /// Whether an earlier try of this segment may have copied some of it.
+    /// Whether some of this segment may have been copied since it was planned: by an earlier try, or, of packs that several machines
+    /// share, by the job of another machine. Jobs of one machine are many at a time.
     async fn is_repeated(&self, job: JobId, invocation: &Invocation) -> Result<bool> {
-        Ok(invocation.redelivered || self.engine.job_as_seen(job).await?.newest.tries > 1)
+        if invocation.redelivered {
+            return Ok(true);
+        }
+        let job = self.engine.job_as_seen(job).await?;
+        Ok(job.newest.tries > 1 || job.request.what.item().is_some())
     }
 
     async fn copy_segment(
