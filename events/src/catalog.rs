@@ -22,6 +22,9 @@ pub struct Description {
     pub emitted_by: &'static str,
     /// The functions whose queues it reaches.
     pub consumers: &'static [Function],
+    /// The functions of the vault's replica that follow it besides, from whatever site it comes. No site's queues are bound for it: where
+    /// there is no replica, nothing may lie there that nobody takes.
+    pub followers: &'static [Function],
     /// [`Contract::idempotency_key`] with the fields' names in braces.
     pub key: &'static str,
     /// JSON Schema of the envelope with this type's data.
@@ -37,7 +40,10 @@ pub fn all() -> Vec<Description> {
         describe::<BackupRequested>("`schedule`, the command line", &[Function::Snapshot]),
         describe::<SegmentPlanned>("`snapshot`", &[Function::Transfer]),
         describe::<SegmentsTransferred>("`transfer`, `snapshot` (nothing to transfer)", &[Function::Commit]),
-        describe::<RecoveryPointCommitted>("`commit`", &[Function::Snapshot]),
+        Description {
+            followers: &[Function::Replicate],
+            ..describe::<RecoveryPointCommitted>("`commit`", &[Function::Snapshot])
+        },
         describe::<SnapshotExpired>("`schedule`, the command line", &[Function::Snapshot]),
         describe::<JobEnded>("the host, `jobs`", &[Function::Snapshot, Function::Restore]),
         describe::<RestoreOrdered>("other systems", &[Function::Restore]),
@@ -58,7 +64,15 @@ pub fn all() -> Vec<Description> {
 }
 
 fn describe<E: Contract + Keyed>(emitted_by: &'static str, consumers: &'static [Function]) -> Description {
-    Description { event_type: E::TYPE, emitted_by, consumers, key: E::KEY, schema: schema::<E>, reopen: reopen::<E> }
+    Description {
+        event_type: E::TYPE,
+        emitted_by,
+        consumers,
+        followers: &[],
+        key: E::KEY,
+        schema: schema::<E>,
+        reopen: reopen::<E>,
+    }
 }
 
 /// The envelope's schema with the data's in its place, and `type` pinned.
@@ -99,8 +113,10 @@ impl Description {
 
     /// One line of the catalog.
     fn row(&self) -> String {
-        let Self { event_type, emitted_by, consumers, key, .. } = self;
-        let consumed_by = consumers.iter().map(|function| format!("`{function}`")).collect::<Vec<_>>().join(", ");
+        let Self { event_type, emitted_by, consumers, followers, key, .. } = self;
+        let followers = followers.iter().map(|function| format!("`{function}` (of the replica)"));
+        let consumed_by =
+            consumers.iter().map(|function| format!("`{function}`")).chain(followers).collect::<Vec<_>>().join(", ");
         let schema = (self.schema)().to_value();
         let meaning = schema["description"].as_str().unwrap_or_default();
         let names = schema.pointer("/properties/data/required").and_then(Value::as_array);

@@ -10,6 +10,8 @@ mod killed;
 mod orders;
 #[path = "e2e_broker/outages.rs"]
 mod outages;
+#[path = "e2e_broker/paired.rs"]
+mod paired;
 #[path = "e2e_broker/plant.rs"]
 mod plant;
 #[path = "e2e_broker/refused.rs"]

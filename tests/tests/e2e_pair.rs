@@ -213,6 +213,35 @@ fn one_process_serves_both_and_copies_points_as_they_are_made() {
     scene.restores_both(&replica, "served");
 }
 
+/// The timer of the replica looks at the primary once an hour here.
+#[test]
+fn points_that_serve_makes_are_copied_before_the_timer_looks() {
+    let scene = Scene::new();
+    let replica = scene.at("replica");
+    scene.host.json(&["vault", "pair", "--with", &scene.lab.arg("replica"), "--target", "12h"]);
+    scene.host.json(&["replicate"]);
+    let serving = scene.host.bound_to_us().spawn(&["serve", "--tick", "1s"]);
+    let until = |what: &str, holds: &dyn Fn() -> bool| {
+        let begin = std::time::Instant::now();
+        while !holds() {
+            assert!(begin.elapsed() < PATIENCE, "{what}: {:?}", replication(&scene.host));
+            thread::sleep(Duration::from_millis(200));
+        }
+    };
+    until("the replica's timer has looked", &|| !objects_of(replica.vault(), |name| name.starts_with("ticks/")).is_empty());
+    let policy =
+        "name = \"each-minute\"\n[applies_to]\nnames = [\"web-01\"]\n[schedule]\nevery = \"1m\"\n[retention]\nkeep_last = 9\n";
+    fs::write(scene.lab.path("policy.toml"), policy).unwrap();
+    scene.host.run(&["policy", "apply", &scene.lab.arg("policy.toml")]).ok();
+    until("a scheduled point is copied", &|| {
+        let replication = replication(&scene.host);
+        replication.len() > 2 && replication.iter().all(|state| state == "replicated")
+    });
+    assert!(serving.kill().signal.is_some());
+    let newest = text(scene.host.points("web-01").last().unwrap(), "/id").to_owned();
+    replica.restores("web-01", &newest, &scene.lab.path("followed"), &[("os", &scene.lab.path("now.raw"))]);
+}
+
 /// Hosts that open the one or the other by the recovery key give each a key slot of its own; none gets in the way of the copies.
 #[test]
 fn key_slots_of_both_sides_open_the_replica() {

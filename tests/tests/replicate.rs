@@ -7,6 +7,9 @@ mod copies;
 #[path = "replicate/deaths.rs"]
 mod deaths;
 #[cfg(test)]
+#[path = "replicate/follow.rs"]
+mod follow;
+#[cfg(test)]
 #[path = "crash_points/machine.rs"]
 mod machine;
 #[cfg(test)]

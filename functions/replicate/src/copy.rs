@@ -3,9 +3,9 @@ use std::sync::Arc;
 use stillpoint_events::{Envelope, ReplicateSegmentPlanned, ReplicateSegmentsCopied};
 use stillpoint_handler::{Effects, Handler, Invocation};
 use stillpoint_jobs::{Delivery, Engine, FanIn, InHand, Plans, Segment};
-use stillpoint_model::{Error, ErrorKind, JobId, Result};
+use stillpoint_model::{Error, ErrorKind, ItemName, JobId, Result};
 use stillpoint_ports::Progress;
-use stillpoint_vault::{Vault, put};
+use stillpoint_vault::{Name, Vault, put};
 
 use crate::{
     plan::{PackToCopy, ReplicatePlan, SegmentCopied},
@@ -28,9 +28,14 @@ impl Copy {
         Self { engine, source, progress, plans: Plans::of("replicate"), in_hand: InHand::default() }
     }
 
-    /// Whether an earlier try of this segment may have copied some of it.
-    async fn is_repeated(&self, job: JobId, invocation: &Invocation) -> Result<bool> {
-        Ok(invocation.redelivered || self.engine.job_as_seen(job).await?.newest.tries > 1)
+    /// Which packs may have been copied since they were planned: any, if this was tried before; those of other machines, if the job is of one
+    /// machine: there are many such at a time.
+    async fn doubts(&self, job: JobId, invocation: &Invocation) -> Result<impl Fn(&PackToCopy) -> bool + use<>> {
+        let job = self.engine.job_as_seen(job).await?;
+        let repeated = invocation.redelivered || job.newest.tries > 1;
+        let own = job.request.what.item().cloned();
+        let is_of = |pack: &PackToCopy, own: &ItemName| matches!(pack.name.parse(), Ok(Name::Pack { item, .. }) if item == *own);
+        Ok(move |pack: &PackToCopy| repeated || own.as_ref().is_some_and(|own| !is_of(pack, own)))
     }
 
     async fn copy_segment(
@@ -39,7 +44,7 @@ impl Copy {
         job: JobId,
         plan: &ReplicatePlan,
         segment: &Segment,
-        repeated: bool,
+        is_doubtful: impl Fn(&PackToCopy) -> bool,
     ) -> Result<SegmentCopied> {
         let first = segment.first_page as usize;
         let packs = plan.packs.get(first..first + segment.pages as usize);
@@ -47,7 +52,7 @@ impl Copy {
         let mut copied = SegmentCopied::default();
         let replica = self.engine.vault();
         for pack in packs {
-            let is_there = repeated && replica.absence(&pack.name, pack.size_bytes).await?.is_none();
+            let is_there = is_doubtful(pack) && replica.absence(&pack.name, pack.size_bytes).await?.is_none();
             if !is_there {
                 match copy(primary, replica, pack).await {
                     Ok(bytes) => copied.bytes += bytes,
@@ -93,8 +98,8 @@ impl Handler for Copy {
         let held = self.in_hand.take(job, number);
         let work = async {
             let primary = self.source.primary(engine.vault()).await?.metered();
-            let repeated = self.is_repeated(job, invocation).await?;
-            let detail = self.copy_segment(&primary, job, &loaded.plan.detail, segment, repeated).await?;
+            let doubts = self.doubts(job, invocation).await?;
+            let detail = self.copy_segment(&primary, job, &loaded.plan.detail, segment, doubts).await?;
             Ok((detail, primary.store().requests()))
         };
         let delivery = Delivery { attempt: invocation.attempt, redelivered: invocation.redelivered };

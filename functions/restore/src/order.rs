@@ -5,10 +5,9 @@ use data_encoding::BASE64URL_NOPAD;
 use jiff::{SignedDuration, Timestamp};
 use ring::signature::{ED25519, ED25519_PUBLIC_KEY_LEN, Ed25519KeyPair, UnparsedPublicKey};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use stillpoint_format::digest;
+use stillpoint_jobs::derived_id;
 use stillpoint_model::{Error, ErrorKind, ItemName, JobId, RequesterName, Result, VaultId};
 use stillpoint_vault::{Requester, Vault};
-use ulid::Ulid;
 
 /// Longest order that is looked at.
 pub const ORDER_BYTES_MAX: usize = 8 << 10;
@@ -154,11 +153,7 @@ impl Order {
     /// # Errors
     /// `invalid` when it was signed before 1970.
     pub fn job(&self) -> Result<JobId> {
-        let ms =
-            u64::try_from(at(self.iat)?.as_millisecond()).map_err(|_| Error::invalid("an order's iat is a time since 1970"))?;
-        let hash = digest(format!("{}\n{}\n{}", self.aud, self.iss, self.jti).as_bytes());
-        let random = u128::from_str_radix(&hash[..20], 16).map_err(|_| Error::internal("a digest is hexadecimal"))?;
-        Ok(JobId::new(Ulid::from_parts(ms, random)))
+        derived_id(at(self.iat)?, &format!("{}\n{}\n{}", self.aud, self.iss, self.jti))
     }
 }
 

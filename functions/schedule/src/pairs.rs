@@ -1,5 +1,5 @@
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -61,7 +61,7 @@ impl Pairs {
         events.extend(alarms.set(&reached, false, Occurrence { text, ..Occurrence::default() }).await?);
         let missing = both.missing();
         events.extend(self.lags(view, &both, &missing, target).await?);
-        if pairing.role == Role::Replica && !missing.is_empty() && !self.is_under_way(view).await? {
+        if pairing.role == Role::Replica && self.is_left(view, &missing).await? {
             let id = JobId::new(self.engine.vault().ulid());
             let job = self.engine.create(id, place.request(Operation::Replicate { item: None, records: false })).await?;
             events.push(job.requested());
@@ -93,16 +93,20 @@ impl Pairs {
         Ok(alarms.set(&alarm, true, Occurrence { text, ..Occurrence::default() }).await?.into_iter().collect())
     }
 
-    /// Whether a job copies already.
-    async fn is_under_way(&self, view: &View<'_>) -> Result<bool> {
+    /// Whether some of the missing points are of machines that no job copies already.
+    async fn is_left(&self, view: &View<'_>, missing: &[(ItemName, PointId)]) -> Result<bool> {
+        let mut left: BTreeSet<&ItemName> = missing.iter().map(|(item, _)| item).collect();
         for id in view.unfinished() {
+            if left.is_empty() {
+                break;
+            }
             match self.engine.job_as_seen(id).await {
-                Ok(job) if matches!(job.request.what, Operation::Replicate { .. }) => return Ok(true),
+                Ok(job) => left.retain(|item| !job.request.what.copies(item)),
                 Err(error) if error.kind() == ErrorKind::Unavailable => return Err(error),
-                _ => {}
+                Err(_) => {}
             }
         }
-        Ok(false)
+        Ok(!left.is_empty())
     }
 
     /// An alarm for each machine whose newest point is not in the replica in time, and none for the others.

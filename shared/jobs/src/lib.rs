@@ -9,6 +9,7 @@
 
 mod backup;
 mod decision;
+mod derived;
 mod engine;
 mod expired;
 mod in_hand;
@@ -25,6 +26,7 @@ mod wiring;
 
 pub use backup::{BackupPlan, Neighbour, PackDelta, PageChange, PagePlace, Samples, Transferred};
 pub use decision::Decision;
+pub use derived::derived_id;
 pub use engine::Engine;
 pub use in_hand::{Held, InHand};
 pub use kept_snapshot::{KeptListing, KeptSnapshot};

@@ -153,6 +153,12 @@ impl Operation {
         }
     }
 
+    /// Whether it copies points of `machine` to a replica.
+    #[must_use]
+    pub fn copies(&self, machine: &ItemName) -> bool {
+        matches!(self, Self::Replicate { item, .. } if item.as_ref().is_none_or(|item| item == machine))
+    }
+
     /// Whether its jobs hold something outside the vault, a snapshot or a half restored disk, which their functions must give back
     /// before a stopped one ends.
     #[must_use]

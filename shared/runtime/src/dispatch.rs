@@ -11,7 +11,7 @@ use futures_util::{
     pin_mut,
 };
 use serde_json::Value;
-use stillpoint_events::{Contract, Envelope, Function, JobEnded, Outgoing};
+use stillpoint_events::{Contract, Envelope, Function, JobEnded, Outgoing, RecoveryPointCommitted};
 use stillpoint_format::digest;
 use stillpoint_handler::{Effects, Functions, Invocation};
 use stillpoint_jobs::{Carrier, Decision, Engine};
@@ -203,7 +203,9 @@ struct Subject {
 impl Subject {
     fn of(function: Function, vault: VaultId, envelope: &Envelope<Value>) -> Self {
         let text = |field: &str| envelope.data.get(field).and_then(Value::as_str).unwrap_or_default();
-        let job: Option<JobId> = text("job").parse().ok();
+        // A point that a replica follows was made by a job of its primary.
+        let is_of_other = function == Function::Replicate && envelope.event_type == RecoveryPointCommitted::TYPE;
+        let job: Option<JobId> = text("job").parse().ok().filter(|_| !is_of_other);
         let segment = envelope.data.get("segment").and_then(Value::as_u64);
         let short = envelope.event_type.trim_start_matches("io.stillpoint.");
         let key = segment.map_or_else(|| short.to_owned(), |segment| format!("{short}/{segment}"));

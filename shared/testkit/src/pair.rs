@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+use stillpoint_events::RecoveryPointCommitted;
 use stillpoint_jobs::Engine;
 use stillpoint_model::Result;
+use stillpoint_replicate::Follow;
 use stillpoint_vault::Wanted;
 
 use crate::{
@@ -40,6 +42,21 @@ impl World {
             random: Arc::clone(&self.random),
             secret: self.secret,
         })
+    }
+
+    /// What follows the primary's points in a process of this world.
+    #[must_use]
+    pub fn follow(&self) -> Follow {
+        Follow::new(&self.wiring())
+    }
+
+    /// A process of this world hears of a point, and does all that follows from it.
+    ///
+    /// # Errors
+    /// As [`World::run`].
+    pub async fn hear(&self, committed: &RecoveryPointCommitted) -> Result<()> {
+        let events = self.follow().events(committed).await;
+        self.run(&[], events, Vec::new()).await.map(drop)
     }
 
     /// From here on this world reaches the vault of another one, its other half, through that one's connection.

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use jiff::SignedDuration;
+use stillpoint_events::RecoveryPointCommitted;
 use stillpoint_jobs::Operation;
 use stillpoint_model::{ErrorKind, Extent, ItemName, JobState, MarkKind, PointId, Result};
 use stillpoint_ports::Clock;
@@ -138,7 +139,7 @@ impl PairSimulation {
         let day = DAY.unsigned_abs();
         self.primary.clock.jump(HOUR + self.random.below(2 * day).cast_signed());
         match self.random.below(16) {
-            0..=4 => self.back_up(),
+            0..=4 => self.back_up_and_tell(),
             5..=7 => self.replicate_amid_troubles(),
             8 | 9 => self.replicate_and_die(),
             10 => self.collect_at(true),
@@ -163,15 +164,37 @@ impl PairSimulation {
         self.away = false;
     }
 
+    /// A backup of which the replica hears: not at all, once or twice, and its process may die of it.
+    fn back_up_and_tell(&mut self) -> Result<()> {
+        let Some(committed) = self.back_up()? else { return Ok(()) };
+        self.note_effects();
+        for _ in 0..self.random.below(3) {
+            let dies = self.random.below(3) == 0;
+            if dies {
+                let fault = self.pick(&DEATHS);
+                self.replica.store.fault(usize::try_from(1 + self.random.below(CALLS)).unwrap_or(1), fault);
+                self.tally.fault(&format!("following dies, {fault:?}"));
+            }
+            let heard = self.replica.store.until_death(self.replica.hear(&committed));
+            let ended = self.bug.during(|| block(heard)).transpose()?;
+            self.tally.count("heard of a point", 1);
+            if dies {
+                self.restart(ended.is_none())?;
+            }
+        }
+        Ok(())
+    }
+
     /// The guest goes on, and is backed up.
-    fn back_up(&mut self) -> Result<()> {
+    fn back_up(&mut self) -> Result<Option<RecoveryPointCommitted>> {
         let item = self.pick(&MACHINES).parse::<ItemName>()?;
         let at = self.random.below(DISK_BYTES - 100_000);
         let noise = self.random.next();
         self.primary.platform.change(&format!("{item}/os"), |os| os.write_noise(Extent::new(at, 60_000), noise));
         let job = block(self.primary.backup(&item))?;
         self.tally.count(&format!("backup {}", job.state()), 1);
-        Ok(())
+        let point = job.newest.outcome.and_then(|outcome| outcome.point);
+        Ok(point.map(|point| RecoveryPointCommitted { item, point, job: job.id }))
     }
 
     /// A process of the replica copies, and the other region's store, or its own, fails now and then.

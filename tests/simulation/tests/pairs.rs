@@ -14,6 +14,8 @@ fn the_replica_is_complete_and_keeps_what_it_keeps_whatever_fails() {
         "regions apart",
         "replication dies, KillBefore",
         "replication dies, KillAfter",
+        "following dies, KillBefore",
+        "following dies, KillAfter",
         "replication meets ErrorBefore",
         "replication meets ErrorAfter",
         "replication meets ShortRead",
@@ -22,6 +24,7 @@ fn the_replica_is_complete_and_keeps_what_it_keeps_whatever_fails() {
         assert!(campaign.tally.faults.contains_key(fault), "no {fault} in {campaign}");
     }
     for work in [
+        "heard of a point",
         "replicate completed",
         "collect completed",
         "objects deleted",

@@ -93,6 +93,7 @@ impl<'a> Bench<'a> {
             functions: functions.to_vec(),
             in_flight,
             prefetch: None,
+            is_replica: false,
             tick: Duration::from_secs(3600),
             patience: PATIENCE,
         };

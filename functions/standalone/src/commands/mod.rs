@@ -22,6 +22,7 @@ mod points;
 mod policy;
 mod prune;
 mod read;
+mod relay;
 mod replication;
 mod requester;
 mod restore;

@@ -3,12 +3,16 @@
 use std::process::ExitCode;
 
 use serde_json::json;
+use stillpoint_handler::Functions;
 use stillpoint_jobs::Operation;
 use stillpoint_model::{Error, ErrorKind, ItemName, JobState, Requests, Result};
 use stillpoint_store::{Access, Store};
 use stillpoint_vault::{Role, Wanted};
 
-use super::{ended_with, outcome_of};
+use super::{
+    ended_with, outcome_of,
+    relay::{self, News},
+};
 use crate::{
     args::{Global, Pair},
     failure, output,
@@ -163,13 +167,14 @@ fn report(replica: &Session, copied: &Copied) -> Result<ExitCode> {
     Ok(ended_with(replica, &copied.warnings))
 }
 
-/// The functions of the replica, run by the process that runs those of its primary.
-pub async fn serve_other(session: &Session, wanted: &super::serve::Wanted) {
+/// The functions of the replica, run by the process that runs those of its primary and hears of their points.
+pub async fn serve_other(session: &Session, wanted: &super::serve::Wanted, mut news: News) {
     loop {
         match other_of_primary(session).await {
             Ok(Some(other)) => {
                 tracing::info!(replica = other.vault.store().url(), "serving its replica, too");
-                if let Err(error) = super::serve::forever(&other, wanted).await {
+                let followed = relay::follow(&other, &mut news);
+                if let Err(error) = super::serve::forever(&other, wanted, Functions::default(), followed).await {
                     tracing::error!("{}", error.one_line());
                 }
             }

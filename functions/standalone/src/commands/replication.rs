@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use jiff::Timestamp;
 use serde::Serialize;
-use stillpoint_jobs::{Engine, Operation};
+use stillpoint_jobs::Engine;
 use stillpoint_model::{Error, ItemName, PointId, Result};
 use stillpoint_vault::{Pair, Pairing, PointEntry, Role};
 
@@ -50,10 +50,10 @@ impl Replication {
         self.missing = entries.map(|entry| entry.id).filter(|id| !is_there(*id)).collect();
         let engine = Engine::new(pair.replica);
         for id in engine.unfinished().await? {
-            self.under_way |= engine.job(id).await.is_ok_and(|job| matches!(job.request.what, Operation::Replicate { .. }));
+            self.under_way |= engine.job(id).await.is_ok_and(|job| job.request.what.copies(name));
         }
         if !self.missing.is_empty() {
-            let warnings = newest_warnings(&engine, self.now).await?;
+            let warnings = newest_warnings(&engine, name, self.now).await?;
             let says = |id: &PointId| warnings.iter().any(|warning| warning.contains(&id.to_string()));
             self.failed = self.missing.iter().copied().filter(says).collect();
         }
@@ -75,11 +75,11 @@ impl Replication {
     }
 }
 
-/// Warnings of the newest job that copied and has ended.
-async fn newest_warnings(engine: &Engine, now: Timestamp) -> Result<Vec<String>> {
+/// Warnings of the newest job that copied the machine's points and has ended.
+async fn newest_warnings(engine: &Engine, name: &ItemName, now: Timestamp) -> Result<Vec<String>> {
     for listing in engine.jobs_from(now - LOOKED_BACK).await?.iter().rev() {
         let Ok(job) = engine.job(listing.id).await else { continue };
-        if matches!(job.request.what, Operation::Replicate { .. }) && job.state().is_end() {
+        if job.request.what.copies(name) && job.state().is_end() {
             return Ok(job.newest.outcome.map(|outcome| outcome.warnings).unwrap_or_default());
         }
     }

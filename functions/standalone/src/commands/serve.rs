@@ -7,11 +7,12 @@ use futures_util::{
     stream,
 };
 use stillpoint_events::{Outgoing, TimerTicked};
+use stillpoint_handler::Functions;
 use stillpoint_model::{Error, Result};
 use stillpoint_ports::Backlog;
 use stillpoint_runtime::{Work, adopt_unfinished, host_name};
 
-use super::{drill::scheduled::Scheduled, pair, worker::stopped};
+use super::{drill::scheduled::Scheduled, pair, relay, worker::stopped};
 use crate::{args::ServeDrills, remote, session::Session, telling};
 
 /// What the operator asked for.
@@ -39,10 +40,11 @@ pub async fn run(session: &Session, wanted: Wanted, drills: ServeDrills) -> Resu
     }
     // What a dead drill was restoring is given up before the first tick takes it on.
     let drills = Scheduled::new(&session.global, drills, wanted.tick).await?;
+    let (heard, news) = relay::channel();
     let mut drills = pin!(OptionFuture::from(drills.map(Scheduled::run)).fuse());
     tokio::select! {
-        ended = forever(session, &wanted) => ended.and_then(|()| Err(Error::internal("the timer has ended"))),
-        () = pair::serve_other(session, &wanted), if !wanted.without_replica => Err(Error::internal("the replica's timer has ended")),
+        ended = forever(session, &wanted, heard, stream::empty()) => ended.and_then(|()| Err(Error::internal("the timer has ended"))),
+        () = pair::serve_other(session, &wanted, news), if !wanted.without_replica => Err(Error::internal("the replica's timer has ended")),
         Some(()) = &mut drills => Ok(ExitCode::SUCCESS),
         // What is under way is taken on where it stopped, by whoever comes next; but a drill cleans up, which it does when it hears the same.
         () = stopped()? => {
@@ -54,15 +56,15 @@ pub async fn run(session: &Session, wanted: Wanted, drills: ServeDrills) -> Resu
     }
 }
 
-/// Every function and the timer of one vault, as long as the process lives.
-pub async fn forever(session: &Session, wanted: &Wanted) -> Result<()> {
+/// Every function and the timer of one vault, and those of `others`, as long as the process lives; `more` comes beside what the timer finds.
+pub async fn forever(session: &Session, wanted: &Wanted, others: Functions, more: impl Stream<Item = Work>) -> Result<()> {
     let webhook = telling::receiver(&session.global)?.is_some();
     let site = remote::site(&session.global)?;
     let wiring = session.wiring(Arc::new(()));
     let schedule = stillpoint_schedule::functions(&wiring, Arc::new(NoBacklog), wanted.stalled_after);
-    let host = session.host_of(session.functions(Arc::new(())).and(schedule), session.in_flight());
+    let host = session.host_of(others.and(session.functions(Arc::new(()))).and(schedule), session.in_flight());
     tracing::info!(%site, vault = session.vault.store().url(), webhook, "serving");
-    drop(host.serve(ticks(session, wanted.tick)).await);
+    drop(host.serve(stream::select(ticks(session, wanted.tick), more)).await);
     Ok(())
 }
 

@@ -33,10 +33,19 @@ pub async fn run(session: &Session, wanted: Wanted) -> Result<ExitCode> {
     let publisher = remote::publisher(broker, site.clone(), "stillpoint/worker");
     let schedule =
         stillpoint_schedule::functions(&session.wiring(Arc::new(())), Arc::new(publisher.clone()), wanted.stalled_after);
-    let handlers = session.functions(Arc::new(())).and(schedule);
+    // Also where the vault is no replica, or none any more: what lies in the queue still is then heard, and comes to nothing.
+    let follow = stillpoint_replicate::follow(&session.wiring(Arc::new(())));
+    let is_replica = functions.contains(&Function::Replicate) && session.vault.settings().await?.is_replica();
+    let handlers = session.functions(Arc::new(())).and(schedule).and(follow);
     let dispatcher = Dispatcher::new(session.engine.clone(), handlers, system().0);
-    let options =
-        WorkerOptions { functions, in_flight: session.in_flight(), prefetch: None, tick: wanted.tick, patience: wanted.patience };
+    let options = WorkerOptions {
+        functions,
+        in_flight: session.in_flight(),
+        prefetch: None,
+        is_replica,
+        tick: wanted.tick,
+        patience: wanted.patience,
+    };
     let stop = stopped()?;
     Worker::new(publisher, dispatcher, options).run(stop).await?;
     Ok(ExitCode::SUCCESS)

@@ -135,6 +135,7 @@ async fn main() -> Result<()> {
         functions: vec![Function::Transfer],
         in_flight: usize::from(PREFETCH) * SHARDS as usize,
         prefetch: None,
+        is_replica: false,
         tick: Duration::from_secs(60),
         patience: Duration::from_secs(10),
     };

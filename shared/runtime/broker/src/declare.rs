@@ -3,8 +3,9 @@ use lapin::{
     options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions},
     types::{AMQPValue, FieldTable},
 };
+use stillpoint_events::Function;
 
-use crate::topology::{Argument, Topology};
+use crate::topology::{Argument, EXCHANGE, Topology};
 
 impl Topology {
     /// Declares everything on the broker; what exists already and is the same stays.
@@ -29,6 +30,19 @@ impl Topology {
             channel
                 .queue_bind(queue.into(), exchange.into(), key.into(), QueueBindOptions::default(), FieldTable::default())
                 .await?;
+        }
+        Ok(())
+    }
+
+    /// Binds the queues of `functions` to what they follow where the vault is a replica, or takes it back: of one that was promoted.
+    pub(crate) async fn follow(&self, channel: &Channel, functions: &[Function], is_replica: bool) -> lapin::Result<()> {
+        for (queue, key) in functions.iter().flat_map(|function| self.followed_by(*function)) {
+            let (queue, key, none) = (queue.into(), key.into(), FieldTable::default());
+            if is_replica {
+                channel.queue_bind(queue, EXCHANGE.into(), key, QueueBindOptions::default(), none).await?;
+            } else {
+                channel.queue_unbind(queue, EXCHANGE.into(), key, none).await?;
+            }
         }
         Ok(())
     }

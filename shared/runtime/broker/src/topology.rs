@@ -174,6 +174,13 @@ impl Topology {
         self.places.iter().filter(move |place| place.function == function)
     }
 
+    /// What a function's queue is bound to besides where the vault is a replica (queue, routing key): its primary's machines are at any site.
+    pub(crate) fn followed_by(&self, function: Function) -> Vec<(String, String)> {
+        let followed = all().into_iter().filter(|event| event.followers.contains(&function));
+        let keys: Vec<String> = followed.map(|event| format!("{}.#", event.event_type)).collect();
+        self.places_of(function).flat_map(|place| keys.iter().map(|key| (place.queue.clone(), key.clone()))).collect()
+    }
+
     /// The dead-letter queues, one per function.
     #[must_use]
     pub fn dead(&self) -> &[(Function, String)] {
@@ -285,7 +292,7 @@ impl Argument<'_> {
 
 #[cfg(test)]
 mod tests {
-    use stillpoint_events::SegmentPlanned;
+    use stillpoint_events::{Contract, RecoveryPointCommitted, SegmentPlanned};
     use stillpoint_model::JobId;
 
     use super::*;
@@ -294,10 +301,14 @@ mod tests {
         Topology::of(site.parse().unwrap())
     }
 
-    /// RabbitMQ's rule for topic bindings without `#`.
+    /// RabbitMQ's rule for topic bindings with `#` at their end, if anywhere.
     fn matches(binding: &str, key: &str) -> bool {
         let (binding, key): (Vec<&str>, Vec<&str>) = (binding.split('.').collect(), key.split('.').collect());
-        binding.len() == key.len() && binding.iter().zip(&key).all(|(bound, word)| *bound == "*" || bound == word)
+        let (binding, is_all) = match binding.split_last() {
+            Some((&"#", head)) => (head, key.len() >= head.len()),
+            _ => (&binding[..], binding.len() == key.len()),
+        };
+        is_all && binding.iter().zip(&key).all(|(bound, word)| *bound == "*" || bound == word)
     }
 
     #[test]
@@ -316,6 +327,22 @@ mod tests {
                 let queued: Vec<Function> = description.consumers.iter().copied().filter(|f| shards(*f) > 0).collect();
                 assert_eq!(reached(&here), queued, "{key}");
                 assert!(reached(&there).is_empty(), "{key}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_replica_follows_what_is_committed_at_any_site_and_nothing_else() {
+        let followed: Vec<(String, String)> =
+            Function::ALL.into_iter().flat_map(|function| topology("far").followed_by(function)).collect();
+        let [(queue, binding)] = &followed[..] else { panic!("{followed:?}") };
+        assert_eq!(queue, "stillpoint.far.replicate");
+        let job: JobId = "01JQ1D5V8CWN3H2TSX0R9F4KMB".parse().unwrap();
+        for site in ["host-a", "vm7.example.org/0a1b2c3d"].map(topology) {
+            for description in all() {
+                let event = Outgoing { event_type: description.event_type, ..Outgoing::new(&SegmentPlanned { job, segment: 3 }) };
+                let key = site.routing_key(&event);
+                assert_eq!(matches(binding, &key), description.event_type == RecoveryPointCommitted::TYPE, "{key}");
             }
         }
     }

@@ -48,6 +48,8 @@ pub struct WorkerOptions {
     pub in_flight: usize,
     /// Messages of a light function under way at once; `None` for the default.
     pub prefetch: Option<u16>,
+    /// Whether the vault is a replica, whose functions follow what its primary's do at whatever sites.
+    pub is_replica: bool,
     /// How often the timer ticks, where `schedule` is among the functions.
     pub tick: Duration,
     /// How long the first connection is tried for, before the worker gives up.
@@ -210,7 +212,11 @@ impl Worker {
     /// Every time: whoever publishes may be connected still, and know nothing of a queue that was deleted.
     async fn declare(&self, connection: &Connection) -> Result<()> {
         let broker = self.publisher.broker();
-        let declared = async { self.publisher.topology().declare(&connection.create_channel().await?).await };
+        let declared = async {
+            let (topology, channel) = (self.publisher.topology(), connection.create_channel().await?);
+            topology.declare(&channel).await?;
+            topology.follow(&channel, &self.options.functions, self.options.is_replica).await
+        };
         let declared = tokio::time::timeout(SIGN, declared).await;
         let declared = declared.map_err(|_| Error::unavailable(format!("the broker at {} does not answer", broker.shown())))?;
         declared.map_err(|error| broker.explain("cannot declare queues on", error))
