@@ -41,6 +41,46 @@ async fn azurite_conforms() {
     conforms(open(&server.url("suite/some/prefix"), &server.variables())).await;
 }
 
+/// What a bucket copies from one prefix to another is there once, and whatever has a name keeps it. One that would overwrite is seen at the
+/// first copy, and makes no other.
+async fn copies(server: &S3Server, overwrites: bool) {
+    for name in ["copies", "elsewhere"] {
+        server.make_bucket(name, &[]);
+    }
+    let at = |place: &str| open(&server.url(place), &server.variables());
+    let (one, other) = (at("copies/one"), at("copies/other"));
+    let locked = open(&format!("{}&lock_mode=governance&lock_days=1", server.url("copies/locked")), &server.variables());
+    assert!(other.is_one_with(&one));
+    assert!(![at("elsewhere/one"), locked].iter().any(|store| store.is_one_with(&one) || one.is_one_with(store)));
+    for (name, there) in [("free", None), ("taken", Some("other")), ("alike", Some("9876543210"))] {
+        one.create(name, body("0123456789")).await.unwrap();
+        if let Some(there) = there {
+            other.create(name, body(there)).await.unwrap();
+            assert_eq!(other.is_one_with(&one), !overwrites);
+            if overwrites {
+                continue;
+            }
+        }
+        let expected = (name == "taken").then_some(ErrorKind::Conflict);
+        assert_eq!(kind(other.copy_from(&one, name, 10).await), expected, "{name}");
+        assert_eq!(other.get(name, 10).await.unwrap(), there.unwrap_or("0123456789"), "{name}");
+    }
+    assert_eq!(kind(other.copy_from(&one, "nothing", 10).await), Some(ErrorKind::Missing));
+    one.create("short", body("012")).await.unwrap();
+    assert_eq!(kind(other.copy_from(&one, "short", 10).await), Some(ErrorKind::Corrupt));
+    assert_eq!(kind(other.get("short", 10).await), Some(ErrorKind::Missing));
+}
+
+#[tokio::test]
+async fn seaweedfs_copies_and_overwrites_nothing() {
+    copies(&seaweedfs(), false).await;
+}
+
+#[tokio::test]
+async fn moto_copies_over_what_is_there_and_is_not_asked_to() {
+    copies(&moto(), true).await;
+}
+
 #[tokio::test]
 async fn s3rver_is_refused_because_it_overwrites() {
     let server = s3rver();

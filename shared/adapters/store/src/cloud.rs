@@ -73,7 +73,7 @@ pub(crate) fn google(url: &Url, settings: Settings, environment: &Environment) -
         .with_config(GoogleConfigKey::Client(ClientConfigKey::Timeout), format!("{REQUEST_SECONDS} seconds"))
         .with_config(GoogleConfigKey::Client(ClientConfigKey::ConnectTimeout), format!("{CONNECT_SECONDS} seconds"));
     let client = Arc::new(builder.build().map_err(|error| unusable("Google Cloud Storage", error))?);
-    let copies = Copies { client: client.clone(), home: format!("gs://{}", url.host_str().unwrap_or_default()) };
+    let copies = Copies::new(client.clone(), format!("gs://{}", url.host_str().unwrap_or_default()));
     Ok(Opened { objects: client.clone(), parts: client, copies: Some(copies) })
 }
 

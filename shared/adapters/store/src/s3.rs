@@ -49,7 +49,7 @@ pub(crate) fn open(url: &Url, mut settings: Settings, environment: &Environment)
     let plain = Arc::new(builder.clone().build().map_err(unusable)?);
     let parts = plain.clone();
     // A copy would have no lock.
-    let copies = retention.is_none().then(|| Copies { client: plain.clone(), home: home(&builder, url) });
+    let copies = retention.is_none().then(|| Copies::new(plain.clone(), home(&builder, url)));
     let objects: Arc<dyn ObjectStore> = match retention {
         None => plain,
         Some(retention) => {
