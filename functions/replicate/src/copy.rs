@@ -40,7 +40,7 @@ impl Copy {
 
     async fn copy_segment(
         &self,
-        primary: &Vault,
+        (primary, replica): (&Vault, &Vault),
         job: JobId,
         plan: &ReplicatePlan,
         segment: &Segment,
@@ -50,7 +50,6 @@ impl Copy {
         let packs = plan.packs.get(first..first + segment.pages as usize);
         let packs = packs.ok_or_else(|| Error::corrupt("a plan names no such packs"))?;
         let mut copied = SegmentCopied::default();
-        let replica = self.engine.vault();
         for pack in packs {
             let is_there = is_doubtful(pack) && replica.absence(&pack.name, pack.size_bytes).await?.is_none();
             if !is_there {
@@ -99,7 +98,7 @@ impl Handler for Copy {
         let work = async {
             let primary = self.source.primary(engine.vault()).await?.metered();
             let doubts = self.doubts(job, invocation).await?;
-            let detail = self.copy_segment(&primary, job, &loaded.plan.detail, segment, doubts).await?;
+            let detail = self.copy_segment((&primary, engine.vault()), job, &loaded.plan.detail, segment, doubts).await?;
             Ok((detail, primary.store().requests()))
         };
         let delivery = Delivery { attempt: invocation.attempt, redelivered: invocation.redelivered };
