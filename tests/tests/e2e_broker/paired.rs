@@ -4,6 +4,7 @@ use serde_json::json;
 use stillpoint_tests::{
     servers::{RabbitMq, rabbitmq},
     text,
+    vault_files::{is_commit, objects_of},
 };
 
 use crate::plant::{Plant, drained, until};
@@ -31,7 +32,8 @@ fn a_replica_gets_each_point_without_a_timer_until_it_is_promoted() {
     until("the replica's worker listens", || is_bound(&node, &plant));
     let report = plant.host.backup("big");
     let [point, job] = ["/point", "/job"].map(|field| text(&report, field).to_owned());
-    until("the point is copied", || alone.points("big").iter().any(|there| text(there, "/id") == point));
+    // By its commit object, which comes last: before its machine's record is there, nobody can ask for its points.
+    until("the point is copied", || !objects_of(alone.vault(), is_commit).is_empty());
     alone.restores("big", &point, &plant.lab.path("from-the-replica"), &plant.named());
 
     // The same again, at whatever site, and what nobody has committed.
