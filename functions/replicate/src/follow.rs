@@ -1,6 +1,6 @@
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use jiff::{SignedDuration, Timestamp};
@@ -8,7 +8,9 @@ use stillpoint_events::{Envelope, Outgoing, RecoveryPointCommitted};
 use stillpoint_handler::{Effects, Handler, Invocation};
 use stillpoint_jobs::{Engine, Job, Operation, Place, Wiring, derived_id};
 use stillpoint_model::{ErrorKind, ItemName, JobId, JobState, PointId, Result};
-use stillpoint_vault::{Pair, Regions, Role};
+use stillpoint_vault::Role;
+
+use crate::source::Source;
 
 /// What was committed longer ago is left to the timer: the job's id has the time of the commit, see [`derived_id`].
 const NEWS: SignedDuration = SignedDuration::from_mins(30);
@@ -20,7 +22,7 @@ const LOOKED_BACK: SignedDuration = SignedDuration::from_hours(1);
 pub struct Follow {
     engine: Engine,
     place: Place,
-    regions: Arc<dyn Regions>,
+    source: Source,
     /// What unfinished jobs are for, as far as it was read: it never changes, and of a hundred machines that are backed up at the same
     /// time each would read the jobs of all.
     read: Mutex<BTreeMap<JobId, Operation>>,
@@ -31,7 +33,7 @@ impl Follow {
     #[must_use]
     pub fn new(wiring: &Wiring) -> Self {
         let Wiring { engine, place, regions, .. } = wiring.clone();
-        Self { engine, place, regions, read: Mutex::default() }
+        Self { engine, place, source: Source::new(regions), read: Mutex::default() }
     }
 
     /// What is to be done about a point that somebody says was committed. Whatever is in the way of it, the timer finds the point later.
@@ -51,13 +53,14 @@ impl Follow {
     /// The job that copies a point; none where there is nothing to copy, or another job sees to it.
     async fn job(&self, item: &ItemName, id: PointId) -> Result<Option<Job>> {
         let replica = self.engine.vault();
-        let Some(pairing) = replica.pairing().await?.filter(|pairing| pairing.role == Role::Replica) else { return Ok(None) };
+        if replica.pairing().await?.is_none_or(|pairing| pairing.role != Role::Replica) {
+            return Ok(None);
+        }
         let there = replica.point_entry(item, id).await?;
         if there.committed || there.freed() {
             return Ok(None);
         }
-        let primary = Pair::joined(replica, &pairing, &*self.regions).await?.primary;
-        let point = match primary.point(item, id).await {
+        let point = match self.source.primary(replica).await?.point(item, id).await {
             // Another vault's, or nobody's.
             Err(error) if error.kind() == ErrorKind::Missing => return Ok(None),
             point => point?,

@@ -1,14 +1,17 @@
 use std::{
     fs::{File, OpenOptions, TryLockError},
     num::NonZeroU32,
-    os::unix::fs::{FileExt, OpenOptionsExt},
+    os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt},
     path::Path,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use async_trait::async_trait;
-use rustix::time::{ClockId, clock_gettime};
+use rustix::{
+    fs::OFlags,
+    time::{ClockId, clock_gettime},
+};
 use stillpoint_model::{Error, JobId, Result};
 use stillpoint_ports::{
     DiskReader, DiskSnapshot, Ending, FoundDisk, Holding, MachineSource, Platform, Platforms, Snapshot, SnapshotRequest,
@@ -30,15 +33,23 @@ impl HostReads {
     /// The limit of this host.
     ///
     /// # Errors
-    /// `denied`, `missing`: the file cannot be made.
+    /// `denied`, `missing`: the file cannot be made, or is somebody else's.
     pub fn of_host(per_second: NonZeroU32) -> Result<Self> {
         let user = rustix::process::geteuid().as_raw();
         Self::in_file(Path::new(&format!("/dev/shm/stillpoint-reads-{user}")), per_second)
     }
 
     fn in_file(path: &Path, per_second: NonZeroU32) -> Result<Self> {
-        let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
-        let file = opened.map_err(|error| Error::from(error).context(format!("reads are counted in {}", path.display())))?;
+        // Anybody may make files in that folder: nothing is written through a link, or to a file of another user's.
+        let nofollow = i32::try_from(OFlags::NOFOLLOW.bits()).unwrap_or_default();
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false).mode(0o600).custom_flags(nofollow);
+        let opened = options.open(path).and_then(|file| file.metadata().map(|about| (file, about)));
+        let (file, about) =
+            opened.map_err(|error| Error::from(error).context(format!("reads are counted in {}", path.display())))?;
+        if !about.is_file() || about.uid() != rustix::process::geteuid().as_raw() {
+            return Err(Error::denied(format!("reads are counted in {}, which is somebody else's; remove it", path.display())));
+        }
         Ok(Self { file: Mutex::new(file), per_second })
     }
 
@@ -163,6 +174,14 @@ mod tests {
         };
         tokio::join!(read(&both[0]), read(&both[1]));
         assert!(begun.elapsed() >= Duration::from_millis(190), "{:?}", begun.elapsed());
+        std::fs::remove_file(path).unwrap();
+    }
+    #[test]
+    fn nothing_is_written_through_a_link() {
+        let path = std::env::temp_dir().join(format!("stillpoint-reads-link-{}", std::process::id()));
+        std::os::unix::fs::symlink(path.with_extension("target"), &path).unwrap();
+        assert!(HostReads::in_file(&path, NonZeroU32::MIN).is_err());
+        assert!(!path.with_extension("target").exists());
         std::fs::remove_file(path).unwrap();
     }
 }

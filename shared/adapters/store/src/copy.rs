@@ -1,9 +1,10 @@
 //! Objects that a store copies by itself, from one prefix to another.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use object_store::{Error as StoreError, ObjectStore, ObjectStoreExt, path::Path};
 use stillpoint_model::{Error, Requests, Result};
+use tokio::sync::OnceCell;
 
 use crate::{Store, failure::classify};
 
@@ -14,26 +15,29 @@ pub(crate) struct Copies {
     /// Equal for all prefixes that it copies between.
     home: String,
     /// Whether it does refuse that, once it was seen.
-    refuses: OnceLock<bool>,
+    refuses: OnceCell<bool>,
 }
 
 impl Copies {
     pub(crate) fn new(client: Arc<dyn ObjectStore>, home: String) -> Self {
-        Self { client, home, refuses: OnceLock::new() }
+        Self { client, home, refuses: OnceCell::new() }
     }
 
-    /// Copies what was copied a moment ago once more, which changes nothing whatever the store does.
+    /// Copies what was copied a moment ago once more, which changes nothing whatever the store does, unless its answer is known. While one looks,
+    /// others wait. An answer that tells nothing leaves it to the next copy.
     async fn look(&self, store: &Store, source: &Path, target: &Path) {
-        store.count(Requests { put: 1, ..Requests::default() });
-        let _stream = store.throttle.begin(0).await;
-        let refuses = match self.client.copy_if_not_exists(source, target).await {
-            Ok(()) => false,
-            Err(StoreError::AlreadyExists { .. }) => true,
-            // The next copy is looked at.
-            Err(_) => return,
+        let again = || async {
+            store.count(Requests { put: 1, ..Requests::default() });
+            let _stream = store.throttle.begin(0).await;
+            match self.client.copy_if_not_exists(source, target).await {
+                Ok(()) => Ok(false),
+                Err(StoreError::AlreadyExists { .. }) => Ok(true),
+                Err(error) => Err(error),
+            }
         };
-        // Two looks at a time see the same.
-        let _ = self.refuses.set(refuses);
+        if let Err(error) = self.refuses.get_or_try_init(again).await {
+            tracing::debug!("whether the store copies over what is there is not known yet: {error}");
+        }
     }
 }
 
@@ -65,9 +69,7 @@ impl Store {
         let copied = copies.client.copy_if_not_exists(&source, &target).await;
         drop(stream);
         let Err(error) = copied else {
-            if copies.refuses.get().is_none() {
-                copies.look(self, &source, &target).await;
-            }
+            copies.look(self, &source, &target).await;
             return Ok(());
         };
         // The answer to a first try may have been lost; what has this name has no other content.

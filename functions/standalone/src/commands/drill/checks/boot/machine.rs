@@ -34,7 +34,11 @@ pub fn make(restored: &Restored, boot: &BootEntry, folder: &Path) -> Result<Made
     Address::unix(folder.join(AGENT))?;
     let told = told(restored)?;
     let own = told.as_ref().map(|told| Configuration::read(&told.configuration)).transpose()?;
-    let how = if own.is_some() { "by its own command line" } else { "as a q35 machine with virtio disks" };
+    let how = match &told {
+        Some(told) if told.of == restored.point.id => "by its own command line",
+        Some(_) => "by its command line at another point, as it was off at this one",
+        None => "as a q35 machine with virtio disks",
+    };
     let program = own.as_ref().and_then(|own| own.arguments.first().cloned()).unwrap_or_else(|| PROGRAM.to_owned());
     for program in [program.as_str(), TOOLS] {
         installed(program)?;
@@ -57,7 +61,7 @@ pub fn make(restored: &Restored, boot: &BootEntry, folder: &Path) -> Result<Made
     Ok(Made { script: path, how })
 }
 
-/// How the machine was started, if it was one of QEMU's that was on.
+/// How the machine was started, if it was one of QEMU's: at this point, or at another where it was on.
 fn told(restored: &Restored) -> Result<Option<Description>> {
     let is_qemu = match restored.handle.block_on(restored.vault.item(&restored.machine)) {
         Ok(item) => item.platform == "qemu",
